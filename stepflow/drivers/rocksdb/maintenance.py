@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stepflow.drivers.port.disk_space import disk_space
 from stepflow.drivers.port.pruning import Candidates, Pruned
+from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.rocksdb.check import Inspection
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
@@ -34,6 +36,10 @@ class RocksdbMaintenance(Maintenance):
             self._candidates = Candidates(before)
         with self._open() as database:
             yield from RocksdbPruning(database, self._namespace, self._candidates, limit, now, keep_until).pieces()
+
+    def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
+        with self._open():
+            return [disk_space(self._path)]
 
     def check(self) -> list[str]:
         with self._open() as database:

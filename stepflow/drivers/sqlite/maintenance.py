@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from stepflow.drivers.port.deltas import FORMAT, MARK
+from stepflow.drivers.port.disk_space import disk_space
 from stepflow.drivers.port.pruning import Candidates, Pruned
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Maintenance
@@ -95,7 +96,8 @@ class SqliteMaintenance(Maintenance):
             log = database.path.with_name(f"{database.path.name}-wal")
             size = log.stat().st_size if log.exists() else 0
         advice = ": a reader holds an old snapshot; end its transaction" if size > MOST_LOG_BYTES else ""
-        return [Condition("write-ahead log", size <= MOST_LOG_BYTES, f"{size / (1 << 20):.1f} MB{advice}")]
+        log_size = Condition("write-ahead log", size <= MOST_LOG_BYTES, f"{size / (1 << 20):.1f} MB{advice}")
+        return [log_size, disk_space(log.parent)]
 
     def check(self) -> list[str]:
         try:
