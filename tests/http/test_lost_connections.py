@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there(monkeypatch):
     monkeypatch.setattr("stepflow.drivers.http.client.RETRY_S", 0.3)
     with (
         refusing_port() as port,
-        pytest.raises(Unavailable, match=f"the server at http://127.0.0.1:{port} does not answer"),
+        pytest.raises(Unavailable, match=f"the server at http://127.0.0.1:{port} does not answer: Connection refused$"),
     ):
         driver_for(f"http://secret@127.0.0.1:{port}").connect("", Owner("a", "host", 1), NOW)
 

@@ -141,6 +141,12 @@ def trouble_of(error: Exception) -> tuple[bool, float]:
     return True, READ_S if isinstance(error, urllib3.exceptions.ReadTimeoutError) else 0.0
 
 
+def reason_of(error: Exception) -> str:
+    """Why a request has no answer: what the system said, without the objects of a client that an HTTPError names."""
+    cause = next((one for one in (error.__cause__, *error.args) if isinstance(one, OSError)), error)
+    return getattr(cause, "strerror", None) or str(cause)
+
+
 class ServerClient:
     """Posts calls to one server. Thread-safe; a forked child gets connections of its own."""
 
@@ -181,7 +187,7 @@ class ServerClient:
                     return self._value(answer)
                 trouble = StoreError(_message(answer))
             if left_s <= 0:
-                text = f"the server at {self.address} does not answer: {trouble}"
+                text = f"the server at {self.address} does not answer: {reason_of(trouble)}"
                 raise OutcomeUnknown(text) if writes and sent else Unavailable(text)
             time.sleep(PAUSE_S)
             left_s -= PAUSE_S

@@ -234,7 +234,7 @@ def test_a_server_that_does_not_answer_in_time(flowstate_server, monkeypatch):
         try:
             with pytest.raises(OutcomeUnknown, match="whether a commit of 's' was made is not known"):
                 engine.do(commit(park(ctx)))
-            with pytest.raises(Unavailable, match=r"does not answer: .*timed out"):
+            with pytest.raises(Unavailable, match=r"does not answer: timed out$"):
                 engine.get_state("s")
         finally:
             flowstate_server.signal(signal.SIGCONT)
@@ -250,7 +250,9 @@ def test_a_server_that_is_gone(flowstate_server, monkeypatch):
     monkeypatch.setattr("stepflow.drivers.http.client.RETRY_S", 0.3)
     with refusing_port() as port:
         client = FlowstateClient(f"http://127.0.0.1:{port}")
-        with pytest.raises(Unavailable, match=f"http://127.0.0.1:{port} does not answer"):  # it was never sent
+        with pytest.raises(
+            Unavailable, match=f"http://127.0.0.1:{port} does not answer: Connection refused$"
+        ):  # it was never sent
             client.call("Commit", (), b"", writes=True)
     store.close()
     with pytest.raises(StoreError, match="this session is closed"):

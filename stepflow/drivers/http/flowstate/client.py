@@ -56,7 +56,7 @@ class FlowstateClient:
                 if answer.status not in BETWEEN:
                     return self._read(answer)
                 trouble, sent = StoreError(f"{answer.status} {_start(answer.data)}"), True
-            text = f"the server at {self.address} does not answer: {trouble}"
+            text = f"the server at {self.address} does not answer: {http.reason_of(trouble)}"
             if writes and sent:
                 raise Unanswered(text)
             if left_s <= 0:
