@@ -19,6 +19,7 @@ from stepflow.model.host import HOST, HOST_FLOW, REMOTE, FlowHost, flowstate_hos
 from stepflow.model.state import State
 
 LOOK_S = 1.5  # between two looks of an engine at work
+ANEW = 20  # looks, of which one reads all registrations of Go programs: a store that went back has them at revisions that were read
 MOST_HOSTS = 1000
 PAGE = 200
 log = logging.getLogger("stepflow")
@@ -37,7 +38,7 @@ class Discovery(HostSearch):
     ) -> None:
         self._caller, self._reader, self._clock, self._notifier, self._flows = caller, reader, clock, notifier, flows
         self._table = HostTable(clock)
-        self._since, self._flowstate = 0, dict[str, FlowHost]()
+        self._since, self._looks, self._flowstate = 0, 0, dict[str, FlowHost]()
         self._told: set[str] = set()  # registrations of which the log says that they are not used
         self.guard = Guard("remote flows", LOOK_S)
 
@@ -74,6 +75,10 @@ class Discovery(HostSearch):
         await self._caller.close()
 
     async def _look_for_flowstate(self) -> None:
+        if self._looks % ANEW == 0:
+            self._since = 0
+            self._flowstate.clear()
+        self._looks += 1
         while True:
             query = HistoryQuery(since_rev=self._since, limit=PAGE, labels=(REMOTE,), latest_only=True, exchange=False)
             page = [revision.state for revision in await self._reader.read(query)]

@@ -31,6 +31,7 @@ class Scripted:
 
     def __init__(self, answer: Callable[[str, pb.Command], Answer], other: Answer = NOT_THERE) -> None:
         self.asked: list[tuple[str, pb.Command]] = []
+        self.others: list[str] = []  # paths
         script = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +45,8 @@ class Scripted:
                     assert self.headers["content-type"] == PROTOBUF
                     script.asked.append((method, pb.Command.FromString(body)))
                     found = answer(method, pb.Command.FromString(body))
+                else:
+                    script.others.append(self.path)
                 if found is None:
                     self.close_connection = True
                     return

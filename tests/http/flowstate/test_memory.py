@@ -9,17 +9,20 @@ import pytest
 from stepflow import Engine, RevMismatch, StateCtx, commit, park, transit
 from stepflow.drivers.http import HttpDriver
 from stepflow.errors import RevisionsLost
-from stepflow.model.commands import Stack
+from stepflow.model.commands import Execute, Stack
+from stepflow.remote import RemoteHosts
 from stepflow.testing.conformance.cases.data import DataCases
 from stepflow.testing.conformance.cases.execution import ExecutionCases
 from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
 from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.wire import flowstate_pb2 as pb
 from tests.http.flowstate.memory import MemoryDriver
-from tests.http.flowstate.scripted import Scripted
+from tests.http.flowstate.scripted import PROTOBUF, Scripted
 from tests.http.flowstate.test_cases import NOT_CARRIED
 
 LIMIT_S = 60
+NOOP = b"\x52\x00"
+"""What a Go host answers to a call: it goes on with the State."""
 
 
 @pytest.fixture
@@ -104,6 +107,34 @@ def test_a_server_that_lost_everything_is_found_out_before_anything_is_written_t
             engine.do(commit(park(ctx)))
         engine.do(commit(park(StateCtx("s"))))
         assert watch.next(timeout=LIMIT_S).rev == 1
+
+
+def test_flows_that_are_registered_anew_after_a_restart_are_found(serve, monkeypatch):
+    """Their registrations have revisions that were read before."""
+    monkeypatch.setattr("stepflow.engine.remote.discovery.ANEW", 2)
+    driver, host = MemoryDriver(), Scripted(MemoryDriver(), (200, PROTOBUF, NOOP))
+
+    def registers(flow: str) -> None:
+        driver.__init__()  # type: ignore[misc]
+        ctx = pb.StateCtx(current=pb.State(id=f"flowstate.flow.{flow}", labels={"flow.type": "remote"}))
+        notes = {"transition_id": flow, "http_host": host.url, "action": "set"}
+        ctx.current.annotations.update({f"flowstate.flow.{name}": note for name, note in notes.items()})
+        command = pb.Command(state_ctxs=[ctx])
+        command.commit.commands.add().park.state_ref.idx = 0
+        assert driver("Commit", command) is not None
+
+    registers("go.one")
+    remote = RemoteHosts([host.url], secret="-" * 32, flowstate=True)
+    with Engine(serve(driver).url, keep=None, remote=remote) as engine:
+        for called, name in enumerate(("go.one", "go.two"), 1):
+            for _ in range(3):
+                engine.run_until_idle()
+            ctx = StateCtx(name)
+            engine.do(commit(transit(ctx, name)), Execute(ctx))
+            engine.run_until_idle()
+            assert host.others == ["/flowstate.v1.Flow/Execute"] * called
+            registers("go.two")
+    host.close()
 
 
 @pytest.mark.soak
