@@ -166,6 +166,30 @@ def test_a_step_writes_the_pages_of_its_run_and_of_its_revision(
             assert program.execute(CHECKPOINT).fetchone()[1] == 2  # no page of an index
 
 
+@pytest.mark.parametrize("exchange", [None, "2"])
+def test_steps_among_many_runs_cost_as_much_as_among_few_in_a_store_that_was_analyzed_with_one(
+    tmp_path: Path, counting: Count, exchange: str | None
+) -> None:
+    path, costs = tmp_path / "store", []
+    with opened(path) as store:
+        make(store, creation("first", due=None))
+    with closing(sqlite3.connect(path)) as program:
+        program.execute("ANALYZE")
+    with opened(path) as store:
+        make(store, *[creation(f"r{n}") for n in range(64)])
+        steps = [
+            Step(claim.fence.id, claim.fence.epoch, claim.record.state.rev, going(), {}, {}, exchange)
+            for claim in store.claim(FLOWS, NOW, 64)
+        ]
+        for others in (range(1), range(1, 2000)):
+            make(store, *[creation(f"other-{n}", due=None) for n in others])
+            revs = list[int]()
+            costs.append(counting(lambda revs=revs: revs.extend(make(store, *steps))))
+            for step, rev in zip(steps, revs, strict=True):
+                step.rev = rev
+    assert costs[1] <= 1.2 * costs[0]
+
+
 def test_a_page_of_a_long_history_costs_the_same_wherever_it_is(tmp_path: Path, counting: Count) -> None:
     with opened(tmp_path / "store.db") as store:
         revs = make(store, creation("r", due=None))
