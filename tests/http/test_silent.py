@@ -98,7 +98,7 @@ def test_a_session_that_ends_waits_once_for_a_server_that_does_not_answer(monkey
             ask(writes)
     assert silent.taken == 1
     own.hurry(ending=False)
-    with pytest.raises((StepflowError, Unanswered), match="Read timed out"):
+    with pytest.raises((StepflowError, Unanswered), match="timed out"):
         ask(writes)
     assert silent.taken == 2
     own.close()
@@ -126,6 +126,6 @@ def test_a_request_that_was_sent_before_the_session_is_asked_to_end_is_given_up_
     own.hurry(ending=True)
     sent.join(client.READ_S / 2)
     assert not sent.is_alive()
-    assert ["Read timed out" in text for text in told] == [True]
+    assert ["timed out" in text for text in told] == [True]
     own.close()
     silent.close()
