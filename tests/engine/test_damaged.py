@@ -293,3 +293,38 @@ def test_what_was_posted_and_cannot_be_read_becomes_a_conflict(tables: tuple[str
     assert execute("select posted, body from @conflicts order by seq") == [
         ("unreadable", body) for body in ("garbage", "[]", '{"writes":[]}', '{"writes":[{"id":5}]}')
     ]
+
+
+@pytest.mark.parametrize("record", [b"garbage", b"", b"[1]", b"[9,1,2]", b"9\x001\x001", b"\xff\xfe"])
+@pytest.mark.parametrize("kind", ["runs", "history", "events", "counts"])
+def test_a_damaged_record_of_rocksdb_keeps_no_other_run_from_anything(tmp_path: Path, kind: str, record: bytes):
+    path, clock, prefix = tmp_path / "store", VirtualClock(), getattr(Keys(""), kind)
+    flow = named("waits.v1", dict).wait_event("go", "go", int, put).compile()
+    with Engine(f"rocksdb:///{path}", clock=clock) as engine:
+        engine.register(ORDER, flow)
+        for name in ("bad", "good"):
+            engine.start(flow, {}, id=f"{name}-waits")
+        engine.run_until_idle()
+        for name in ("bad", "good"):
+            engine.get(f"{name}-waits").publish("go", 5)
+            engine.start(ORDER, {}, id=name)
+    db = Rdict(str(path), Options(raw_mode=True))
+    damaged = [key for key in list(db.keys()) if key.startswith(prefix) and (kind == "counts" or b"bad" in key)]
+    assert damaged
+    for key in damaged:
+        db[key] = record
+    db.close()
+    with Engine(f"rocksdb:///{path}", clock=clock) as engine:
+        engine.register(ORDER, flow)
+        engine.run_until_idle()
+        statuses = {run.id: run.status for run in engine.runs()}
+        hit = () if kind == "counts" else ("bad-waits",) if kind == "events" else ("bad", "bad-waits")
+        assert statuses == dict.fromkeys(statuses, Status.COMPLETED) | dict.fromkeys(hit, Status.BLOCKED)
+        assert len(statuses) == 4
+        for name in hit if kind != "events" else ():
+            assert engine.get(name).info().unreadable
+            assert "stepflow rewind" in engine.get(name).explain()
+            assert engine.get(name).history()[-1].unreadable or kind == "runs"
+    db = Rdict(str(path), Options(raw_mode=True))
+    assert kind == "counts" or {db[key] for key in damaged} == {record}
+    db.close()

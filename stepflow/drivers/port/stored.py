@@ -33,7 +33,7 @@ def _transition(text: str) -> Transition:
         return Transition.parse(text)
     except DAMAGED as error:
         to, notes = _rest(text)
-        return Unreadable(to, notes, stored=_as_text(text), problem=_problem("transition", error))
+        return Unreadable(to, notes, stored=_as_text(text), problem=damage("transition", error))
 
 
 def _rest(text: str) -> tuple[str, Mapping[str, str]]:
@@ -87,11 +87,12 @@ def _with_problem(transition: Transition, labels: str, annotations: str) -> Tran
         try:
             _map(text)
         except DAMAGED as error:
-            problems.append(_problem(column, error))
+            problems.append(damage(column, error))
     return Unreadable(transition.to, transition.annotations, stored=transition.text, problem="; ".join(problems))
 
 
-def _problem(column: str, error: Exception) -> str:
+def damage(column: str, error: Exception) -> str:
+    """What is wrong with a run of which this part cannot be read."""
     return f"its stored {column} cannot be read ({type(error).__name__}: {error})"
 
 

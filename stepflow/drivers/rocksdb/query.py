@@ -37,8 +37,9 @@ from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.drivers.rocksdb.revision_index import Place
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
+from stepflow.errors import Corrupt, SchemaMismatch
 from stepflow.model.lifecycle import WITHOUT_ROW, Status
-from stepflow.model.state import new_tuple
+from stepflow.model.state import DAMAGED, new_tuple
 
 
 class RocksdbReader:
@@ -103,6 +104,19 @@ class RocksdbReader:
             tables.trim()
             return found
 
+    def load_each(self, ids: Sequence[str]) -> list[Record | None]:
+        """The same, but None for those that cannot be read: the load of such a one alone tells why."""
+        try:
+            return self.load(ids)
+        except (Corrupt, SchemaMismatch, *DAMAGED):
+            return [self._load_alone(run_id) for run_id in ids]
+
+    def _load_alone(self, run_id: str) -> Record | None:
+        try:
+            return self.load([run_id])[0]
+        except (Corrupt, SchemaMismatch, *DAMAGED):
+            return None
+
     def _ended(self, query: EndedQuery) -> list[str]:
         tables, ended = self._tables, []
         for first in range(0, len(query.ids), CHUNK):
@@ -123,12 +137,12 @@ class RocksdbReader:
         delay, state, run = kept.delay, kept.delay.state, tables.run(kept.delay.state.id)
         created = Created(state.transition.to, "", delay.due) if run is None else run.created
         place = (text(state.id), kept.exchange_rev)
-        exchange = RocksdbRevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
+        exchange = RocksdbRevisionSearch(tables).exchanges([place]).get(place, "") if kept.exchange_rev else "null"
         return Record(state, created, exchange, tables.row(key), (), delay, journal.exists(tables, key))
 
     def _record(self, run: RunRecord, stored: Mapping[Place, str], texts: Mapping[Place, str]) -> Record:
         tables, place = self._tables, (run.code, run.exchange_rev)
-        exchange, parts = texts[place], parts_of(run.exchange_rev, stored[place])
+        exchange, parts = texts.get(place, ""), parts_of(run.exchange_rev, stored.get(place, ""))
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
         state, row = run.state(), tables.row(run.id)
         return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled, parts))

@@ -9,10 +9,10 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Owner
-from stepflow.drivers.port.stored import read_state
+from stepflow.drivers.port.stored import damage, read_state
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
+from stepflow.model.state import DAMAGED, EMPTY, State, Transition, Unreadable, encode_map, new_tuple
 
 FORMAT = 1
 UNFINISHED = QueueRow._fields.index("unfinished")
@@ -106,12 +106,18 @@ def _last(limits: str) -> str:
 
 
 def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> RunRecord:
-    """The run of a record, and of that of its newest revision."""
-    flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
+    """The run of a record, and of that of its newest revision; its transition is Unreadable if one of them cannot be read."""
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
-    created = Created(flow, input_hash, created_at)
-    parts = (state.transition, state.labels, state.annotations, state.committed_at)
-    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *more)
+    transition = state.transition
+    try:
+        flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
+        more = [priority + 0, pending + 0, oldest + 0, *more]
+        created = Created(flow + "", input_hash + "", created_at + 0)
+    except (SchemaMismatch, *DAMAGED) as error:
+        created, more, problem = Created("", "", state.committed_at), [], damage("record", error)
+        transition = Unreadable(transition.to, transition.annotations, stored=transition.text, problem=problem)
+    parts = (transition, state.labels, state.annotations, state.committed_at)
+    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, *more)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:
@@ -132,7 +138,17 @@ def dump_position(
 
 
 def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, str]:
-    """A State, the revision that holds its exchange, and the exchange's text if it is that one."""
+    """A State, the revision that holds its exchange, and the exchange's text if it is that one.
+
+    Of a record that cannot be read the transition is Unreadable, and the text is empty.
+    """
+    try:
+        return _parsed_revision(record, run_id, rev)
+    except (SchemaMismatch, *DAMAGED) as error:
+        return State(run_id, rev, Unreadable(problem=damage("revision", error))), rev, ""
+
+
+def _parsed_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, str]:
     fields = record.decode("utf-8", "surrogatepass").split("\0", 7)
     if fields[0] != str(FORMAT):
         raise _newer(fields[0])
@@ -142,10 +158,10 @@ def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, st
 
 
 def exchange_of(record: bytes) -> str:
-    """The exchange's text of a revision that holds it."""
+    """The exchange's text of a revision that holds it; empty if the record cannot be read."""
     fields = record.split(b"\0", 7)
-    if fields[0] != b"%d" % FORMAT:
-        raise _newer(fields[0].decode())
+    if fields[0] != b"%d" % FORMAT or len(fields) < 8:
+        return ""
     return fields[7].decode("utf-8", "surrogatepass")
 
 

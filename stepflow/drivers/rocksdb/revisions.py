@@ -32,10 +32,12 @@ class RocksdbRevisionSearch:
         return self.whole(self.stored(places))
 
     def stored(self, places: Iterable[Place]) -> dict[Place, str]:
-        """The same in their stored form."""
+        """The same in their stored form, without those that cannot be read."""
         wanted = sorted(set(places))
         return {
-            place: exchange_of(record) for place, record in zip(wanted, self._records(wanted), strict=True) if record
+            place: text
+            for place, record in zip(wanted, self._records(wanted), strict=True)
+            if record and (text := exchange_of(record))
         }
 
     def whole(self, stored: dict[Place, str]) -> dict[Place, str]:

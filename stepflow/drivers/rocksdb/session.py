@@ -152,7 +152,7 @@ class RocksdbStore(Store):
             keys = select_claims(tables, flows, now, limit, suspects, skip) if limit > 0 else []
             claims = []
             # Read first: a run that cannot be read must not be held by one who does not know of it.
-            for key, record in zip(keys, RocksdbReader(tables, self._changed).load(keys), strict=True):
+            for key, record in zip(keys, RocksdbReader(tables, self._changed).load_each(keys), strict=True):
                 if limits := _limits(tables, key):
                     begins(overlay, tables, limits, key, now)
                 claims.append(rows.take(overlay, tables.keys, key, self._owner.id, record))

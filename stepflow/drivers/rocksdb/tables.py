@@ -22,7 +22,9 @@ from stepflow.drivers.rocksdb.records import (
     parse_row,
     parse_run,
 )
+from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import DAMAGED
 
 REMEMBERED = 16_384  # runs without an owner whose newest records stay cached, about 1 KB each
 
@@ -47,13 +49,23 @@ class RocksdbTables:
         disk, keys = self.disk, self.keys
         for key, record in disk.scan(keys.counts, after(keys.counts)):
             group, at = read_text(key, len(keys.counts))
-            (self.counts[group, read_text(key, at)[0]],) = parse(record)
+            flow = read_text(key, at)[0]
+            self.counts[group, flow] = self._count(record, group, flow)
         for key, record in disk.scan(keys.owners, after(keys.owners)):
             owner_id = read_text(key, len(keys.owners))[0]
             self.owners[owner_id] = parse_owner(record, owner_id)
         for key, _none in disk.scan(keys.held, after(keys.held)):
             owner_id, at = read_text(key, len(keys.held))
             self.held[owner_id].add(read_text(key, at)[0])
+
+    def _count(self, record: bytes, group: str, flow: str) -> int:
+        """The stored count of a group; its runs are counted again if that cannot be read."""
+        try:
+            (number,) = parse(record)
+        except (SchemaMismatch, *DAMAGED):
+            prefix = self.keys.group(group, flow)
+            return sum(1 for _run in self.disk.scan(prefix, after(prefix)))
+        return int(number)
 
     def run(self, run_id: str) -> RunRecord | None:
         """The run of that id."""
