@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, Context, Engine, RunCancelled, RunFilter, named, workflow
+from stepflow import AsyncContext, Cancelled, Context, Engine, RunCancelled, RunFilter, named, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 
@@ -174,3 +174,36 @@ def test_a_child_whose_cancel_the_workflow_caught_is_not_begun_anew(engine: Engi
     engine.run_until_idle()
     assert run.result() == "caught"
     assert [one.id for one in engine.runs(parent="p")] == ["p/gone"]
+
+
+def test_a_child_that_still_undoes_what_it_did_begins_anew(engine: Engine) -> None:
+    @workflow("undoing")
+    def undoing(wf: Context) -> str:
+        try:
+            return wf.wait_for_event("e", "go", str)
+        except Cancelled:
+            wf.sleep("pause", 60)
+            wf.execute("undo", work, "undo")
+            raise
+
+    @workflow("asks")
+    def asks(wf: Context) -> str:
+        kid = wf.start_child("kid", undoing)
+        wf.wait_for_event("wait", "next", int)
+        wf.execute("work", work, "work")
+        return wf.result("r", kid)
+
+    engine.register(undoing, asks)
+    BROKEN.add("work")
+    run = engine.start(asks, id="p")
+    engine.run_until_idle()
+    run.publish("next", 1)
+    engine.run_until_idle()
+    assert (run.status(), engine.get("p/kid").status()) == ("failed", "sleeping")
+    BROKEN.clear()
+    run.redrive()
+    engine.run_until_idle()
+    answer_all(engine)
+    assert (run.result(), engine.get("p/kid").status(), DID) == ("x", "sleeping", ["work"])
+    engine.run_until_idle(advance=True)
+    assert (engine.get("p/kid").status(), DID) == ("cancelled", ["work", "undo"])

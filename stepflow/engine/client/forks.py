@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from attrs import evolve
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Created, Enqueue, Record, Write
 from stepflow.drivers.port.journal import JournalRow
@@ -20,7 +23,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.family import PARENT, RESERVED, reserved
-from stepflow.model.state import NOTE, UNREAD, State
+from stepflow.model.state import CANCEL, NOTE, UNREAD, State
 
 log = logging.getLogger("stepflow")
 
@@ -85,7 +88,7 @@ class Forks:
         """Let a failed workflow that had children go on behind its failure, by this commit unless some of them were cancelled: these begin anew."""
         run_id = record.state.id
         query = RunQuery(self._clock.now(), status="cancelled", labels={PARENT: run_id}, limit=1)
-        if await self._reader.read(query):
+        if await self._reader.read(query) or await self._reader.read(evolve(query, status=None, open=True)):
             rows, target = await self._reader.call(self._targets.at_revision, record, record.state.rev)
             if await self._anew(run_id, target):
                 await self._go_back(record, rows, target, commit.writes[0].state.transition.annotations[NOTE])
@@ -165,13 +168,12 @@ class Forks:
         return [one for one in ids if one not in ended]
 
     async def _cancelled(self, ids: list[str], since: int) -> list[str]:
-        """Those of these runs that were cancelled then or later."""
+        """Those of these runs that were cancelled then or later; of workflows some may still undo what they did."""
         if not ids:
             return []
         query = RunQuery(self._clock.now(), ids=tuple(ids), limit=len(ids))
         records: list[Record] = await self._reader.read(query)
-        states = [record.state for record in records]
-        return [one.id for one in states if one.transition.status == "cancelled" and one.committed_at >= since]
+        return [record.state.id for record in records if _cancelled_at(record) >= since]
 
     async def _exchange(self, state: State) -> str:
         query = HistoryQuery(state.id, since_rev=state.rev - 1, until_rev=state.rev, limit=1)
@@ -179,6 +181,16 @@ class Forks:
         if not found:
             raise NotFound(f"revision {state.rev} of run {state.id!r} was pruned")
         return found[0].exchange
+
+
+def _cancelled_at(record: Record) -> float:
+    """When the run was cancelled, or asked to end so, microseconds UTC; -1 if it was not."""
+    state, row = record.state, record.row
+    if state.transition.status:
+        return state.committed_at if state.transition.status == "cancelled" else -1
+    if row is not None and row.cancel:  # its holder has not noted it yet
+        return math.inf
+    return int(state.transition.annotations.get(CANCEL, "-1"))
 
 
 def _users(labels: Mapping[str, str]) -> dict[str, str]:
