@@ -164,6 +164,8 @@ def _runs(tables: MemoryTables, query: RunQuery) -> RunList:
     if query.ids is not None:
         return RunList(run.record(full=False) for run in map(tables.runs.get, query.ids) if run is not None)
     runs = [run for run in tables.runs.values() if query.order != "due" or _is_asleep(run, query.now)]
+    if query.scan is None:  # only runs that fit are put in order: their records and keys cost more than the look
+        runs = [run for run in runs if _fits(tables, run, query)]
     keyed = sorted(
         ((query.key_of(run.record(full=False)), run) for run in runs), key=itemgetter(0), reverse=not query.ascending
     )
