@@ -20,7 +20,7 @@ from stepflow.drivers.port.commit import Commit, Created, Record, Write
 from stepflow.drivers.port.notes import AUDIT
 from stepflow.engine.client.filters import Page, RunFilter
 from stepflow.engine.clock import moment, uuid7
-from stepflow.errors import CodecError, RevMismatch
+from stepflow.errors import CodecError, RevMismatch, StoreError
 from stepflow.model.safe_text import printable
 from stepflow.model.state import STATUS, State, Transition
 from stepflow.server.namespaces import Namespaces
@@ -61,6 +61,8 @@ class AuditLog:
         entry = self._ended(entry)
         try:
             await self._store(entry, None if begun is None else await begun)
+        except StoreError as error:  # its message says all: a store that is full refuses each entry
+            log.error("the audit entry of %s by %s could not be stored: %s", _what(entry), entry.who, error)
         except Exception:
             log.exception("the audit entry of %s by %s could not be stored", _what(entry), entry.who)
 

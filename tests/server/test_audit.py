@@ -148,8 +148,11 @@ async def test_a_store_that_takes_no_entry(store, caplog, monkeypatch, taken):
         assert (answer.get("status"), "the disk is full" in str(answer)) == (
             ("cancelled", False) if taken else (None, True)
         )
-        (record,) = [record for record in caplog.records if record.exc_info]
-        assert record.getMessage() == "the audit entry of cancel_run run o by local could not be stored"
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        text = "the audit entry of cancel_run run o by local could not be stored: the disk is full"
+        assert (record.getMessage(), record.exc_info) == (text, None), (
+            "no traceback for each entry that a full disk refuses"
+        )
         assert (await operator.get("/run", id="o"))["info"]["status"] == ("cancelled" if taken else "queued")
         assert [e["outcome"] for e in await entries(operator)] == ["begun"] * taken
 
