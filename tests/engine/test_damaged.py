@@ -15,6 +15,7 @@ from rocksdict import Options, Rdict
 from stepflow import CodecError, Context, Engine, Limit, Status, named, workflow
 from stepflow.drivers.rocksdb.keys import Keys, text
 from stepflow.testing import VirtualClock
+from tests.http.served import Served
 from tests.postgres.server import Server
 
 ORDER = named("order.v1", dict).do("bill", lambda order: order.update(billed=True)).compile()
@@ -328,3 +329,27 @@ def test_a_damaged_record_of_rocksdb_keeps_no_other_run_from_anything(tmp_path: 
     db = Rdict(str(path), Options(raw_mode=True))
     assert kind == "counts" or {db[key] for key in damaged} == {record}
     db.close()
+
+
+def test_a_run_whose_state_cannot_be_read_is_blocked_by_a_worker_behind_a_server(tmp_path: Path):
+    (url, damage), clock = in_sqlite(tmp_path / "runs.db"), VirtualClock()
+    with Engine(url, clock=clock) as engine:
+        for name in ("good", *COLUMNS):
+            engine.start(ORDER, {"amount": 1}, id=name, labels={"shop": "a"})
+    for column in COLUMNS:
+        damage(column, column, "garbage")
+    served = Served(url)
+    try:
+        with Engine(served.url, clock=clock) as engine:
+            engine.register(ORDER)
+            engine.run_until_idle()
+            found = {run.id: run for run in engine.runs()}
+            assert {name: str(run.status) for name, run in found.items()} == {
+                "good": "completed",
+                **dict.fromkeys(COLUMNS, "blocked"),
+            }
+            assert all(f"stored {column} cannot be read" in found[column].unreadable for column in COLUMNS)
+    finally:
+        served.close()
+    for column in COLUMNS:
+        assert damage(column, column, "again") == "garbage"

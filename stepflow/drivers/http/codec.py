@@ -51,7 +51,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage
 from stepflow.model.limits import dump as dump_limits
 from stepflow.model.limits import parse as parse_limits
-from stepflow.model.state import State, Transition
+from stepflow.model.state import DAMAGED, State, Transition, Unreadable, checked_map
 
 ANSWERS: Mapping[type[Any], Any] = MappingProxyType(
     {
@@ -182,7 +182,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(bytes, lambda text, _kind: _unbase64(text))
     converter.register_unstructure_hook(bytes, lambda blob: base64.b64encode(blob).decode())
     converter.register_structure_hook(Transition, lambda text, _kind: _transition(text))
-    converter.register_unstructure_hook(Transition, lambda transition: transition.text)
+    converter.register_unstructure_hook(Transition, _transition_value)
     converter.register_structure_hook_func(
         lambda kind: kind == tuple[int, ...], lambda numbers, _kind: _integers(numbers)
     )
@@ -245,21 +245,27 @@ def _mapping_loader(kind: Any) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _transition(text: Any) -> Transition:
-    if type(text) is not str:
-        raise BadValue(f"{text!r:.40} is no transition")
-    return _transitions[text]
+def _transition_value(transition: Transition) -> Any:
+    if not transition.problem:
+        return transition.text
+    return [transition.text, transition.problem, transition.to, dict(transition.annotations)]
+
+
+def _transition(value: Any) -> Transition:
+    if type(value) is str:
+        return _transitions[value]
+    try:
+        text, problem, to, notes = value
+        return Unreadable(to + "", checked_map(notes), stored=text + "", problem=problem + "")
+    except DAMAGED:
+        raise BadValue(f"{value!r:.40} is no transition") from None
 
 
 def _parsed(text: str) -> Transition:
     try:
-        transition = Transition.parse(text)
-        texts = [transition.to, *transition.annotations.values()]
-    except (AttributeError, RecursionError) as error:  # no object where one belongs, or too many in each other
+        return Transition.parse(text)
+    except DAMAGED as error:
         raise BadValue(f"{text!r:.40} is no transition: {error}") from None
-    if not all(type(item) is str for item in texts):
-        raise BadValue(f"{text!r:.40} is no transition of texts")
-    return transition
 
 
 _transitions = BoundedCache(_parsed, lambda text, _transition: 4 * size_of_texts(text))
