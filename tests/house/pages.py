@@ -145,6 +145,8 @@ def failures_of(words: list[str], folder: Path, timeout_s: float = 300) -> list[
             "-p",
             "no:schemathesis",
             "-p",
+            "no:langsmith_plugin",
+            "-p",
             "tests.conftest",
             "--basetemp",
             f"{folder_of_tests}/tests",
