@@ -17,10 +17,12 @@ from stepflow.model.state import (
     NOTE,
     ONCE_SINCE,
     POSITION,
+    RENEWED,
     RESOLVED,
     REWOUND,
     STATUS,
     STYLE,
+    TOPICS,
     State,
     Transition,
     without_wait,
@@ -85,9 +87,13 @@ def crashed(crashes: int, state: State) -> str:
     return json.dumps({"type": "Crashed", "message": message, "traceback": ""})
 
 
+_OF_WORKFLOW = (STYLE, CHILDREN, RENEWED, REWOUND, TOPICS)  # what it needs if it goes on behind its end
+
+
 def final(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a run: parked, at its last position, with its status and error."""
-    annotations = {key: value for key, value in transition.annotations.items() if key in (POSITION, STYLE, CHILDREN)}
+    kept = (POSITION, *_OF_WORKFLOW)
+    annotations = {key: value for key, value in transition.annotations.items() if key in kept}
     annotations[STATUS] = status
     if error:
         annotations[ERROR] = error
@@ -97,7 +103,7 @@ def final(transition: Transition, status: str, error: str) -> Transition:
 def completed(transition: Transition) -> Transition:
     """The final transition of a workflow that returned: its runs share one for each way in which they differ."""
     notes = transition.annotations
-    return _completed(*[(name, notes[name]) for name in (STYLE, CHILDREN) if name in notes])
+    return _completed(*[(name, notes[name]) for name in (STYLE, CHILDREN, RENEWED) if name in notes])
 
 
 @lru_cache(maxsize=1024)
@@ -131,7 +137,7 @@ def resumed(transition: Transition, flow: str) -> Transition:
         noted = transition.annotations.items()
         notes = {k: v for k, v in noted if k == ONCE_SINCE or (not k.startswith("stepflow.") and k != TRIED)}
         return Transition(transition.annotations[FLOW], notes)
-    kept = (POSITION, STYLE, FAILED_CALL, CHILDREN, REWOUND)
+    kept = (POSITION, FAILED_CALL, *_OF_WORKFLOW)
     return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k in kept})
 
 

@@ -31,9 +31,7 @@ RESOLVED = (
 )
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
 CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none
-RENEWED = (
-    "stepflow.renewed"  # "1": a workflow has begun anew, so it may have done something although its journal is empty
-)
+RENEWED = "stepflow.renewed"  # decimal: how often a workflow has begun anew; then it may have done something although its journal is empty
 TOPICS = "stepflow.topics"  # JSON {beginning of ids: [microseconds UTC, [ids]]}: the last messages that a run took before it began anew
 REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was rewound last; part of the ids of later children
 UNWANTED = "stepflow.unwanted"  # JSON list of ids: the children that a rewind left behind, to be cancelled before the run goes on

@@ -86,6 +86,16 @@ def at_revision(state: State, rows: Sequence[JournalRow], flow: str) -> ForkPoin
     return _uncancelled(ForkPoint(state, again(transition, flow), kept, dropped))
 
 
+def refuse_dropped(newest: State, state: State) -> None:
+    """Raise StepflowError for a revision within a pass of a workflow that has begun anew since then: its journal was dropped."""
+    began, now = (one.transition.annotations.get(RENEWED, "0") for one in (state, newest))
+    if began != now and state.transition.annotations.get(POSITION, "[]") != "[]":
+        raise StepflowError(
+            f"revision {state.rev} of run {state.id!r} is of a time before wf.continue_as_new, which dropped what was recorded then:"
+            " name the revision with which the run, or that pass, began, or a later one"
+        )
+
+
 def _split(transition: Transition, rows: Sequence[JournalRow]) -> tuple[tuple[JournalRow, ...], tuple[JournalRow, ...]]:
     """The rows that a workflow had at a revision, and those that came later: it was at the calls that its position names."""
     if transition.status == "failed":

@@ -30,6 +30,7 @@ class ForkTargets:
         found: list[Revision] = self._store.read(query)
         if not found:
             raise NotFound(f"run {run_id!r} has no revision {rev}: it is of another run, or was pruned")
+        plans.refuse_dropped(record.state, found[0].state)
         return rows, plans.at_revision(found[0].state, rows, record.created.flow)
 
     def before(self, record: Record, step: str, known: Known) -> tuple[tuple[JournalRow, ...], ForkPoint]:

@@ -172,7 +172,8 @@ class WorkflowAttempt(WorkflowThreads):
 
     async def _renew(self, text: str) -> Release | None:
         """Let the run begin anew with this input."""
-        notes = self._kept(ATTEMPT) | {RENEWED: "1"} | ({CHILDREN: "1"} if self.may_have_children else {})
+        times = int(self.transition.annotations.get(RENEWED, "0")) + 1
+        notes = self._kept(ATTEMPT) | {RENEWED: str(times)} | ({CHILDREN: "1"} if self.may_have_children else {})
         if taken := self.journal.last_taken():
             notes[TOPICS] = json.dumps(taken, ensure_ascii=False)
         commit = self.moved(Transition(self.flow.name, notes))
