@@ -184,7 +184,8 @@ def obey_environment() -> None:
     for option in filter(None, os.environ.get("PYTHONWARNINGS", "").split(",")):
         warnings._setoption(option)  # type: ignore[attr-defined]
     if "PYTHONUNBUFFERED" not in os.environ:
-        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1 if os.isatty(1) else -1, closefd=False)
+        sys.stdout = os.fdopen(1, "w", 1 if os.isatty(1) else -1, closefd=False)
+        vars(sys)["__stdout__"] = sys.stdout  # final to type checkers
 
 
 def run(program: str) -> None:
