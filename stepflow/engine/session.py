@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -46,11 +47,12 @@ from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.retention import Pruner
 from stepflow.engine.worker.styles import styles
 from stepflow.engine.worker.worker import Worker
-from stepflow.errors import StepflowError
+from stepflow.errors import OutcomeUnknown, StepflowError, Unavailable
 from stepflow.model.current import current_or_none
 from stepflow.model.flow import Flow
 
 T = TypeVar("T")
+log = logging.getLogger("stepflow")
 QUIET_S = 0.25  # on a busy disk a run of ten steps takes 0.1 s; the threads cost such a run as much as its steps
 REST_S = 2.0  # for a worker that another task stops to come to its end
 GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
@@ -351,6 +353,8 @@ class Session:
         self.committer.close()
         try:
             self.store.close()
+        except (Unavailable, OutcomeUnknown) as error:  # every commit was answered before
+            log.warning("the engine was closed without telling its store, where its heartbeats end now: %s", error)
         finally:
             self._change_listener.join()
 

@@ -97,6 +97,21 @@ def test_a_server_that_is_not_there(monkeypatch):
         driver_for(f"http://secret@127.0.0.1:{port}").connect("", Owner("a", "host", 1), NOW)
 
 
+def test_an_engine_is_closed_although_its_server_has_ended(served, monkeypatch, caplog):
+    monkeypatch.setattr("stepflow.drivers.http.client.RETRY_S", 0.3)
+    cutter = Cutter(int(served.url.rpartition(":")[2]), lambda _request: False)
+    with Engine(behind(cutter, served)) as engine:
+        engine.register(FLOW)
+        run = engine.start(FLOW, [], id="a")
+        engine.run_until_idle()
+        assert run.result() == [0, 1, 2]
+        cutter.cuts = lambda _request: True
+        cutter.close()
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "closed without telling its store" in told
+    assert "does not answer" in told
+
+
 def test_a_call_waits_until_a_server_that_restarts_listens_again(monkeypatch):
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
