@@ -12,6 +12,7 @@ ON_PARENT_END = (
     "stepflow.on_parent_end"  # label: "leave" if the child goes on when its parent ends; else it is cancelled
 )
 LEAVE, CANCEL = "leave", "cancel"
+PARENT_FAILED = "stepflow.parent_failed"  # event: the child is cancelled because its parent failed
 _ENDED = "stepflow.child:"
 _TOPIC = "stepflow.topic."
 

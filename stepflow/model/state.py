@@ -30,7 +30,8 @@ RESOLVED = (
     "stepflow.resolved"  # JSON {"step", "value", "error"}: how a call of unknown outcome ended, as a caller found out
 )
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
-CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none
+CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none; TOLD at its failure
+TOLD = "told"  # the children that were cancelled because the run failed have an event that says so
 RENEWED = "stepflow.renewed"  # decimal: how often a workflow has begun anew; then it may have done something although its journal is empty
 TOPICS = "stepflow.topics"  # JSON {beginning of ids: [microseconds UTC, [ids]]}: the last messages that a run took before it began anew
 REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was rewound last; part of the ids of later children

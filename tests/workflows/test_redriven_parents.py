@@ -9,6 +9,8 @@ import pytest
 
 from stepflow import AsyncContext, Cancelled, Context, Engine, RunCancelled, RunFilter, named, workflow
 from stepflow.drivers.port.store import Driver
+from stepflow.engine.commit import canceller
+from stepflow.engine.execution import workflow_attempt
 from stepflow.testing import VirtualClock
 
 BROKEN: set[str] = set()
@@ -207,3 +209,48 @@ def test_a_child_that_still_undoes_what_it_did_begins_anew(engine: Engine) -> No
     assert (run.result(), engine.get("p/kid").status(), DID) == ("x", "sleeping", ["work"])
     engine.run_until_idle(advance=True)
     assert (engine.get("p/kid").status(), DID) == ("cancelled", ["work", "undo"])
+
+
+@workflow("meets")
+def meets(wf: Context) -> str:
+    """Fails while several of its children are open."""
+    gone, kid = wf.start_child("gone", chain, {}), wf.start_child("kid", chain, {})
+    wf.wait_for_event("wait", "next", int)
+    wf.execute("work", work, "work")
+    results = wf.results("r", [gone, kid])
+    return ", ".join("done" if one.ok else type(one.error).__name__ for one in results)
+
+
+def test_a_child_that_was_cancelled_on_purpose_just_before_the_failure_stays_cancelled(engine: Engine) -> None:
+    engine.register(meets)
+    BROKEN.add("work")
+    run = engine.start(meets, id="p")
+    engine.run_until_idle()
+    engine.get("p/gone").cancel()  # the clock stands still: the failure is of the same moment
+    run.publish("next", 1)
+    engine.run_until_idle()
+    assert [str(engine.get(one).status()) for one in ("p", "p/gone", "p/kid")] == ["failed", "cancelled", "cancelled"]
+    BROKEN.clear()
+    run.redrive()
+    engine.run_until_idle()
+    answer_all(engine)
+    assert run.result() == "RunCancelled, done"
+    assert len(engine.runs(parent="p")) == 3
+
+
+def test_children_of_a_failure_that_told_them_nothing_begin_anew(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_attempt, "TOLD", "1")  # as earlier versions noted it
+    monkeypatch.setattr(canceller, "_requested", lambda _record: True)
+    engine.register(meets)
+    BROKEN.add("work")
+    run = engine.start(meets, id="p")
+    engine.run_until_idle()
+    run.publish("next", 1)
+    engine.run_until_idle()
+    BROKEN.clear()
+    run.redrive()
+    engine.run_until_idle()
+    answer_all(engine)
+    assert run.result() == "done, done"

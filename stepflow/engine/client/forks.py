@@ -17,13 +17,13 @@ from stepflow.engine.client import fork_plan as plans
 from stepflow.engine.client.fork_plan import ForkPoint, Known
 from stepflow.engine.client.fork_targets import ForkTargets
 from stepflow.engine.clock import Clock
-from stepflow.engine.commit.canceller import Canceller
+from stepflow.engine.commit.canceller import PAGE, Canceller
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
-from stepflow.model.family import PARENT, RESERVED, reserved
-from stepflow.model.state import CANCEL, NOTE, UNREAD, State
+from stepflow.model.family import PARENT, PARENT_FAILED, RESERVED, reserved
+from stepflow.model.state import CANCEL, CHILDREN, NOTE, TOLD, UNREAD, State
 
 log = logging.getLogger("stepflow")
 
@@ -56,7 +56,7 @@ class Forks:
             text, created = flow.codec.encode_input(given), created._replace(input_hash=flow.codec.digest(given))
         children = plans.started(run_id, target.rows)
         all_children = [one for some in children.values() for one in some]
-        anew = {*await self._open(all_children), *await self._cancelled(all_children, plans.moment_of(target))}
+        anew = {*await self._open(all_children), *await self._cancelled(all_children, target)}
         kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, anew)
         now, to = self._clock.now(), target.transition.to
         labels = _users(target.state.labels)
@@ -100,7 +100,7 @@ class Forks:
     async def _anew(self, run_id: str, target: ForkPoint) -> set[str]:
         """The children that the run had at the target, and that were cancelled since then."""
         children = [one for some in plans.started(run_id, target.rows).values() for one in some]
-        return set(await self._cancelled(children, plans.moment_of(target)))
+        return set(await self._cancelled(children, target))
 
     async def _go_back(self, record: Record, rows: tuple[JournalRow, ...], target: ForkPoint, note: str) -> None:
         run_id, state, now = record.state.id, record.state, self._clock.now()
@@ -167,13 +167,19 @@ class Forks:
         ended = set(await self._reader.read(EndedQuery(tuple(ids)))) if ids else set()
         return [one for one in ids if one not in ended]
 
-    async def _cancelled(self, ids: list[str], since: int) -> list[str]:
-        """Those of these runs that were cancelled then or later; of workflows some may still undo what they did."""
+    async def _cancelled(self, ids: list[str], target: ForkPoint) -> list[str]:
+        """Those of these children that were cancelled after the target, at a failure because of it; some workflows may still undo what they did."""
         if not ids:
             return []
-        query = RunQuery(self._clock.now(), ids=tuple(ids), limit=len(ids))
+        query, since = RunQuery(self._clock.now(), ids=tuple(ids), limit=len(ids)), plans.moment_of(target)
         records: list[Record] = await self._reader.read(query)
-        return [record.state.id for record in records if _cancelled_at(record) >= since]
+        if target.dropped or target.state.transition.annotations.get(CHILDREN) != TOLD:
+            return [record.state.id for record in records if _cancelled_at(record) >= since]
+        found = [record.state.id for record in records if _cancelled_at(record) >= 0]
+        told: list[Record | None] = []
+        for first in range(0, len(found), PAGE):
+            told += await self._reader.load(found[first : first + PAGE])
+        return [one.state.id for one in told if one is not None and any(e.name == PARENT_FAILED for e in one.events)]
 
     async def _exchange(self, state: State) -> str:
         query = HistoryQuery(state.id, since_rev=state.rev - 1, until_rev=state.rev, limit=1)

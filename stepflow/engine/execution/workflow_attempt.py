@@ -40,6 +40,7 @@ from stepflow.model.state import (
     RESOLVED,
     REWOUND,
     STYLE,
+    TOLD,
     TOPICS,
     UNWANTED,
     WAITING,
@@ -244,12 +245,12 @@ class WorkflowAttempt(WorkflowThreads):
 
     async def _end(self, status: str, error: str = "", text: str | None = None) -> Release | None:
         if self.may_have_children:
-            await self.children.canceller.cancel_children(self.state.id)
+            await self.children.canceller.cancel_children(self.state.id, failed=status == "failed")
         self.ended, self.error, state = status, error, self.state
         epoch, before = self.claim.fence.epoch, self.transition
         final = outcomes.completed(before) if status == "completed" else outcomes.final(before, status, error)
         if status == "failed" and self.may_have_children:  # a redrive looks for those that were cancelled
-            final = final.with_notes(children="1")
+            final = final.with_notes(children=TOLD)
         if status == "failed" and (key := before.annotations.get(FAILED_CALL)):
             final = final.with_notes(failed_call=key)
         step = Step(state.id, epoch, self.rev, final, self.labels, state.annotations, text, Dequeue(state.id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepflow.testing.conformance.cases.children import ChildCases
 from stepflow.testing.conformance.cases.commits import CommitCases
 from stepflow.testing.conformance.cases.data import DataCases
 from stepflow.testing.conformance.cases.execution import ExecutionCases
@@ -32,5 +33,6 @@ class EngineCases(
     FairnessCases,
     WorkflowCases,
     TopicCases,
+    ChildCases,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

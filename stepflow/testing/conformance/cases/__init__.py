@@ -10,6 +10,7 @@ are its tests of iterators, recovery, delays and drivers. Where stepflow promise
 - `commits.py`: the commits of the drivers' own tests.
 - `recovery.py`, `takeover.py`: executions that did not end, and workers that stop, die or hang.
 - `workflows.py`: workflows that are replayed.
+- `children.py`: children of workflows that fail and are redriven.
 - `topics.py`: messages that are published while runs begin to wait for them.
 - `kit.py`: what the cases share, above all `open_engine` and `Tracker`.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Fence, Release, Write
+from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Fence, Release, Write
+from stepflow.drivers.port.inbox import cancel_of
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.step import step_of
 from stepflow.drivers.port.store import Store
 from stepflow.errors import CancelRequested, LostClaim, RevMismatch
-from stepflow.model.family import PARENT, end_event
+from stepflow.model.family import PARENT, PARENT_FAILED, end_event
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import (
     FLOW,
@@ -107,6 +108,21 @@ class ChildLaws:
         state = record(store, "p/a").state._replace(transition=ended("cancelled"))
         (rev,) = make(store, Commit(unowned=("p/a",), writes=(Write(state),), queue=(Dequeue("p/a"),)))
         assert heard(store) == [told("p/a", rev, "cancelled")]
+
+    @pytest.mark.parametrize("is_held", [True, False])
+    def test_law_23_a_child_keeps_the_event_that_comes_with_its_cancel(self, sessions: Sessions, is_held: bool) -> None:
+        store, event = sessions.session(), Event("p/a", PARENT_FAILED, "p", "null", NOW)
+        make(store, creation("p", due=None), creation("p/a", labels=OF_P))
+        if is_held:
+            held = claim(store)["p/a"]
+            make(store, Commit(cancel=(Cancel("p/a"),), publish=(event,)))
+            last = step(held, held.row.claim_rev, ended("cancelled"), labels=OF_P, end=True)
+        else:
+            last = cancel_of(record(store, "p/a"), NOW)._replace(publish=(event,))
+        (rev,) = make(store, last)
+        assert (heard(store), heard(store, "p/a")) == ([told("p/a", rev, "cancelled")], [(PARENT_FAILED, "p", "null")])
+        assert isinstance(refused(store, Commit(cancel=(Cancel("p/a"),), publish=(event,))), LostClaim)
+        assert sessions.driver.maintenance("").check() == []
 
     def test_law_23_a_child_ends_again_after_a_redrive(self, sessions: Sessions) -> None:
         store = sessions.session()
