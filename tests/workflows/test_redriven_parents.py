@@ -254,3 +254,20 @@ def test_children_of_a_failure_that_told_them_nothing_begin_anew(
     engine.run_until_idle()
     answer_all(engine)
     assert run.result() == "done, done"
+
+
+def test_the_events_that_tell_of_children_are_not_shown(engine: Engine) -> None:
+    engine.register(meets)
+    BROKEN.add("work")
+    run = engine.start(meets, id="p")
+    engine.run_until_idle()
+    run.publish("next", 1)
+    run.publish("other", 1)
+    engine.run_until_idle()
+    assert (run.info().unread, engine.get("p/kid").info().unread) == ({"other": 1}, {})
+    BROKEN.clear()
+    run.redrive()
+    engine.run_until_idle()
+    assert "stepflow." not in run.explain()
+    answer_all(engine)
+    assert (run.result(), run.info().unread) == ("done, done", {"other": 1})

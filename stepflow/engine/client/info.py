@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from attrs import Factory, frozen
 
-from stepflow.drivers.port.commit import Record
+from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
@@ -191,7 +191,7 @@ def _info_of(record: Record, now: int, delay: Delay | None, paused: bool, dead: 
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
-        unread=dict(Counter(event.name for event in record.events)),
+        unread=dict(Counter(event.name for event in of_users(record.events))),
         parent=state.labels.get(PARENT, ""),
         paused=not state.transition.status and row is not None and row.paused,
         trace_id=trace_of(state.annotations),
@@ -199,6 +199,11 @@ def _info_of(record: Record, now: int, delay: Delay | None, paused: bool, dead: 
         unreadable=state.transition.problem or unreadable(record),
         annotations=_of_users(state.annotations) | _of_users(notes),
     )
+
+
+def of_users(events: Iterable[Event]) -> list[Event]:
+    """The events without those by which the library tells a run of its family and its topics."""
+    return [event for event in events if not event.name.startswith(RESERVED)]
 
 
 def unreadable(record: Record) -> str:

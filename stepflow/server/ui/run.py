@@ -10,7 +10,7 @@ from attrs import frozen
 from markupsafe import Markup
 
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
-from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.info import RunInfo, of_users
 from stepflow.model.data import ALIAS_PREFIX
 from stepflow.model.state import STYLE, State
 from stepflow.server.errors import Refusal
@@ -59,7 +59,7 @@ async def show(view: View) -> Mapping[str, Any]:
     children = await engine.runs(parent=run_id, limit=CHILDREN)
     revisions = [] if cursor else [entry for entry in reversed(timeline) if entry.rev is not None]
     picture_title, picture = diagram_of(info, engine.flows.get(info.flow), revisions, rows)
-    prefix = len(ALIAS_PREFIX)
+    prefix, events = len(ALIAS_PREFIX), of_users(record.events)
     return {
         "run": info,
         "actions": buttons_of(view, info),
@@ -75,8 +75,8 @@ async def show(view: View) -> Mapping[str, Any]:
         "timeline": timeline,
         "cursor": cursor,
         "children": children,
-        "events": [(event.name, shown(event.payload)) for event in record.events[:EVENTS]],
-        "more_events": len(record.events[EVENTS:]),
+        "events": [(event.name, shown(event.payload)) for event in events[:EVENTS]],
+        "more_events": len(events[EVENTS:]),
         "labels": list(info.labels.items()),
     }
 
