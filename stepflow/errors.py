@@ -251,15 +251,15 @@ class OutcomeUnknown(StoreError):
 
 
 class RevisionsLost(StoreError):
-    """The store lost revisions after `rev`, which were delivered: a failover to a standby that lagged, or a restored backup."""
+    """The store lost revisions after `rev`, which were delivered: a failover to a standby that lagged, a restored backup, or the restart of a server that keeps its States in memory."""
 
     rev: int
 
     def __init__(self, rev: int) -> None:
         self.rev = rev
         super().__init__(
-            f"the store went back to revision {rev} (a failover to a standby that lagged, or a restored backup): discard what"
-            " was made from later revisions; this watch continues after that one"
+            f"the store went back to revision {rev} (a failover to a standby that lagged, a restored backup, or the restart of a"
+            " server that keeps its States in memory): discard what was made from later revisions; this watch continues after that one"
         )
 
 
