@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, NotFound, StoreError
+from stepflow import AsyncEngine, CodecError, NotFound, StoreError
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver
@@ -167,7 +167,7 @@ def test_a_run_that_is_pruned_or_damaged_fails_its_own_waiter(tmp_path: Path) ->
             assert await good == {}
             with pytest.raises(NotFound, match="gone"):
                 await gone
-            with pytest.raises((StoreError, ValueError)):
+            with pytest.raises(CodecError, match="run 'damaged': its stored transition cannot be read"):
                 await damaged
             assert not open_.done()
 

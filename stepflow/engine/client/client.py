@@ -53,6 +53,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import unreadable_run
 from stepflow.model.checks import checked_size, event_problem
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
@@ -345,10 +346,12 @@ class Client:
         await self._resume(run_id, due_now(record, transition, self._clock.now()))
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
-        """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
+        """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled, CodecError."""
         limit_s = checked_timeout(timeout)
         record = await self._waiters.ended(run_id) or await self._end(run_id, limit_s)
         transition = record.state.transition
+        if transition.problem and transition.status != "completed":
+            raise unreadable_run(run_id, transition.problem)
         if transition.status == "failed":
             raise outcomes.failure(run_id, transition)
         if transition.status == "cancelled":

@@ -189,7 +189,7 @@ class RunWaiters:
     def _answer(self, run_id: str, found: Found) -> None:
         """Tell the waiters of a run that was looked at."""
         record = found.get(run_id)
-        over = run_id in found and (not isinstance(record, Record) or record.state.transition.status != "")
+        over = run_id in found and (not isinstance(record, Record) or _is_over(record))
         for waiter in self._waiting.pop(run_id, []) if over else self._waiting.get(run_id, []):
             if over:
                 _answer(waiter.ended, not_found(run_id) if record is None else record)
@@ -205,6 +205,12 @@ class RunWaiters:
         if self._waiting and not self._clock.virtual:
             rest_s = self._rest_until - self._clock.monotonic()
             self._timer = self._loop.call_later(max(rest_s, 0.0) if self._all else POLL_S, self._store_changed)
+
+
+def _is_over(record: Record) -> bool:
+    """Whether there is nothing to wait for; whether a run has ended that cannot be read is not known."""
+    transition = record.state.transition
+    return transition.status != "" or transition.problem != ""
 
 
 def _answer(future: asyncio.Future[T], result: T | Exception) -> None:
