@@ -207,3 +207,13 @@ JITTER = 110_726_385
 def test_the_text_of_a_tick() -> None:
     assert tick_text(micros(datetime(2026, 3, 29, 1, 0, tzinfo=UTC))) == "2026-03-29T01:00:00Z"
     assert tick_text(micros(datetime(2026, 3, 29, 1, 0, 0, 250_000, tzinfo=UTC))) == "2026-03-29T01:00:00.250000Z"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("europe/berlin", "'Europe/Berlin'"), ("est", "'EST'"), ("CEST", ""), ("PDT", ""), ("IST", ""), ("AEST", "")],
+)
+def test_no_abbreviation_is_suggested_for_another_one(given: str, meant: str) -> None:
+    with pytest.raises(StepflowError, match="there is no such time zone: give an IANA name") as raised:
+        zone_of(given)
+    assert str(raised.value).partition("did you mean ")[2] == (f"{meant}?" if meant else "")
