@@ -26,7 +26,7 @@ def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[Ba
     """Why the run is blocked, although the function has returned or `raised`; `cancelled` is what ends a task of an event loop."""
     if journal.problem is not None:
         return journal.problem
-    if (wrong := _wrong_call(journal.flow, raised)) is not None:
+    if (wrong := _wrong_call(journal.flow, raised) or _used_unawaited(journal, raised)) is not None:
         return wrong
     if journal.suspension is not None and not journal.over:
         at = "wf.continue_as_new()" if journal.renewed is not None else ""
@@ -45,8 +45,7 @@ def wrong_return(journal: Journal) -> StepflowError | None:
         return error
     if journal.begun == len(journal.made) or not journal.made:
         return None
-    left = [key for key in journal.made if key != GATHER and key not in journal.used]
-    return _unawaited(journal.flow, left[0] if left else GATHER)
+    return _unawaited(journal.flow, _left(journal) or GATHER)
 
 
 def wrong_failure(journal: Journal, raised: BaseException) -> StepflowError | None:
@@ -70,6 +69,19 @@ def _wrong_call(flow: str, raised: BaseException | None) -> DefinitionError | No
         method = getattr(Context, found["name"], None) or getattr(AsyncContext, found["name"], None)
         text = _wrong_arguments(method, found) if method else ""
     return DefinitionError(f"{flow}: {text}").with_traceback(traceback_of(raised)) if text and raised else None
+
+
+def _used_unawaited(journal: Journal, raised: BaseException | None) -> DefinitionError | None:
+    """That the function took the coroutine of a call, which it did not await, for the value of the call, as Python says in `raised`."""
+    if raised is None or type(raised) not in (TypeError, AttributeError) or "coroutine" not in message_of(raised):
+        return None
+    key = _left(journal)
+    return _unawaited(journal.flow, key).with_traceback(traceback_of(raised)) if key else None
+
+
+def _left(journal: Journal) -> str:
+    """The key of the first call that was made and not awaited; empty if there is none."""
+    return next((key for key in journal.made if key != GATHER and key not in journal.used), "")
 
 
 def _no_call(wf: ContextBase, name: str) -> str:

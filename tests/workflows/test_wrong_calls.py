@@ -90,3 +90,40 @@ def test_a_flow_that_is_called_says_how_it_is_started() -> None:
             TypeError, match=r"is a flow, which is not called: engine\.start\(flow, input\) starts a run of it"
         ):
             flow(1)  # type: ignore[operator]
+
+
+MISUSES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
+    "added": (lambda wf: wf.execute("a", add, 1), lambda value: value + 1),
+    "looped": (lambda wf: wf.map("a", add, [1]), list),
+    "asked": (lambda wf: wf.random_uuid7("a"), lambda value: value.upper()),
+    "unpacked": (lambda wf: wf.execute("a", add, 1), lambda value: max(*value)),
+    "indexed": (lambda wf: wf.first_of("a", wf.timer(1)), lambda value: value[0]),
+}
+
+
+@pytest.mark.parametrize("misuse", MISUSES)
+def test_a_call_without_await_whose_value_is_used_blocks_the_run(engine: Engine, misuse: str) -> None:
+    make, use = MISUSES[misuse]
+
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> None:
+        call = make(wf)
+        try:
+            use(call)
+        finally:
+            call.close()  # else it warns, whenever the last traceback goes
+
+    text = blocked_by(engine, flow)
+    assert text == "w: the call with the key 'a' was made without `await`, so it did nothing: await it"
+
+
+def test_another_error_about_a_coroutine_fails_the_run(engine: Engine) -> None:
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> None:
+        await wf.execute("a", add, 1)
+        raise TypeError("a coroutine of my own")
+
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle().failed == 1
+    assert run.info().error is not None
