@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from inspect import iscoroutinefunction, unwrap
 from math import inf, isnan
@@ -127,6 +128,16 @@ def checked_window(window: Any) -> float:
     if wrong:
         raise StepflowError(wrong)
     return value
+
+
+def checked_starts(runs: Any) -> Iterator[tuple[Any, Any]]:
+    """The ids and inputs of runs that are started together."""
+    for one in runs:
+        if not isinstance(one, tuple | list) or len(one) != 2:
+            raise StepflowError(
+                f'start_many(): {one!r:.80} is no pair: give (id, input) for each run, e.g. ("order-42", Order(42)); None as id makes one'
+            )
+        yield one[0], one[1]
 
 
 def checked_timeout(timeout: Any) -> float | None:

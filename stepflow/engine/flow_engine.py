@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 from stepflow.drivers.port.commit import Commit, Created
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.store import Driver, Store
+from stepflow.engine.checks import checked_starts
 from stepflow.engine.client.bulk import (
     PAUSE,
     RESUME,
@@ -131,7 +132,7 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
         planner = StartPlanner(flow, shared, self._parts.clock)
-        given = [(exchange, planner.plan(run_id, exchange)) for run_id, exchange in runs]
+        given = [(exchange, planner.plan(run_id, exchange)) for run_id, exchange in checked_starts(runs)]
         commits, client = [commit for _exchange, commit in given], self._parts.client
         if tx is not None:  # an id of two inputs would be noticed only after the caller's commit
             firsts: dict[str, Created | None] = {}

@@ -74,7 +74,7 @@ def _told(fn: Any, instead: Mapping[str, str], *, of_class: bool = False, method
 
 def unknown_keyword(call: str, keyword: str, known: Sequence[str], instead: Mapping[str, str]) -> str:
     """What is wrong with `keyword` in a call that takes the `known` ones, and what to write."""
-    near, there = suggest(keyword, known), f"it takes {', '.join(known)}"
+    near, there = suggest(keyword, known), f"it takes {', '.join(known) or 'none'}"
     if keyword in instead:
         return f"{call}: there is no keyword {keyword}=: {instead[keyword]}; {there}"
     return f"{call}: there is no keyword {keyword}={f', did you mean {near}=?' if near else ':'} {there}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stepflow import (
+    CodecError,
     DefinitionError,
     Engine,
     ResultTimeout,
@@ -74,12 +75,35 @@ def test_start_takes_a_compiled_flow(engine, given):
         ({"priority": 1.5}, "priority=1.5"),
         ({"priority": True}, "priority=True"),
         ({"priority": 1 << 63}, "priority=9223372036854775808"),
+        ({"dedup_window": 60}, "dedup_window=60: there is no dedup_key=: give it, too, or leave both out"),
     ],
 )
 def test_start_checks_its_options(engine, options, why):
     with pytest.raises(StepflowError, match=why):
         engine.start(chain("x", "a"), Order(), **options)
     assert engine.runs() == []
+
+
+def test_the_usual_window_goes_without_a_key(engine):
+    engine.start(chain("x", "a"), Order(), dedup_window=300)
+
+
+@pytest.mark.parametrize("runs", [[1], ["ab"], [("a", Order(), 5)], {"a": Order()}, [Order()]])
+def test_start_many_takes_pairs(engine, runs):
+    with pytest.raises(StepflowError, match=r"is no pair: give \(id, input\) for each run"):
+        engine.start_many(chain("x", "a"), runs)
+    assert engine.runs() == []
+
+
+def test_a_value_of_another_flow_says_so(engine):
+    other = named("other", int).do("b", lambda: None).compile()
+    engine.register(chain("x", "a"))
+    run = engine.start(chain("x", "a"), Order(), id="one")
+    for get in (engine.get(other, "one").exchange, engine.get(other, "one").result):
+        with pytest.raises(CodecError, match="run 'one' is of flow 'x', not of 'other': get it with its own flow: "):
+            get()
+        engine.run_until_idle()
+    assert run.status() == "completed"
 
 
 @pytest.mark.parametrize("run_id", ["", 5, None, b"x", "a\0b"])

@@ -76,6 +76,11 @@ def test_methods_of_a_blocking_engine_and_its_runs_tell_of_their_keywords() -> N
             "Engine.runs(state='failed'): there is no keyword state=, did you mean status=?"
         )
         assert "give at=, a datetime" in refused(engine.start, flow, delay=60)
+        assert "give it behind the flow, start(flow, input); it takes flow, exchange" in refused(
+            engine.start, flow, input=1
+        )
+        assert ": give id=; it takes flow" in refused(engine.start, flow, workflow_id="a")
+        assert "give a RunFilter with it, runs(RunFilter(...))" in refused(engine.runs, id_prefix="2030/")
         run = engine.start(flow)
         assert refused(run.result, time_out=3).startswith(
             "Run.result(time_out=3): there is no keyword time_out=, did you mean timeout=?"
@@ -105,6 +110,10 @@ def test_a_time_limit_of_a_whole_run_leads_to_a_parent_that_waits_for_it() -> No
         flow = named("a").do("b", do_nothing).compile()
         for call in (named("a").do("b", do_nothing).compile, workflow, flow_decorator, partial(engine.start, flow)):
             assert remedy in refused(call, timeout=60)
+
+
+def test_a_function_without_keywords_says_so() -> None:
+    assert refused(keywords()(lambda *_given: None), a=1).endswith("there is no keyword a=: it takes none")
 
 
 def test_what_is_raised_inside_and_other_mistakes_stay_as_they_are() -> None:

@@ -28,8 +28,24 @@ class FlowEngineBase(BlockingVerbs):
                 "timeout": NO_TIME_LIMIT,
                 "deadline": NO_TIME_LIMIT,
                 "delay": "give at=, a datetime such as datetime.now(UTC) + timedelta(hours=1)",
-                "run_id": "give id=",
-            }
+                **dict.fromkeys(("run_id", "workflow_id", "idempotency_key"), "give id="),
+                **dict.fromkeys(
+                    ("input", "args", "kwargs"), "a flow has one input: give it behind the flow, start(flow, input)"
+                ),
+            },
+            "runs": dict.fromkeys(
+                (
+                    "id_prefix",
+                    "created_since",
+                    "created_until",
+                    "updated_since",
+                    "updated_until",
+                    "error_type",
+                    "error_text",
+                    "position",
+                ),
+                "give a RunFilter with it, runs(RunFilter(...))",
+            ),
         }
     )
 

@@ -60,7 +60,11 @@ class AsyncRun(Generic[E]):
 
         Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
         """
-        return await self._client.result(self.id, self._codec, timeout)
+        try:
+            return await self._client.result(self.id, self._codec, timeout)
+        except CodecError as error:
+            self._tell_of_another_flow(await self._client.load(self.id), error)
+            raise
 
     async def status(self) -> Status:
         """What the run is doing now."""
@@ -100,10 +104,21 @@ class AsyncRun(Generic[E]):
         record = await self._client.load(self.id)
         if why := unreadable(record):
             raise Unopened(why)
-        if self._flow is None or record.state.transition.status == "completed":
-            return self._codec.decode(record.exchange)
-        codec: Codec[E] = self._flow.codec
-        return codec.decode(record.exchange)
+        ended = self._flow is None or record.state.transition.status == "completed"
+        codec: Codec[E] = self._codec if self._flow is None or ended else self._flow.codec
+        try:
+            return codec.decode(record.exchange)
+        except CodecError as error:
+            self._tell_of_another_flow(record, error)
+            raise
+
+    def _tell_of_another_flow(self, record: Record, error: CodecError) -> None:
+        """Raises CodecError for a value that does not fit as the handle was made with another flow than that of the run."""
+        flow = record.created.flow
+        if self._flow is not None and flow != self._flow.name:
+            raise CodecError(
+                f"run {self.id!r} is of flow {flow!r}, not of {self._flow.name!r}: get it with its own flow: {error}"
+            ) from error
 
     async def unfit_events(self) -> list[str]:
         """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""

@@ -20,6 +20,7 @@ from stepflow.engine.checks import (  # fmt: skip
 )
 from stepflow.engine.client.client import planned_start
 from stepflow.engine.clock import Clock, microseconds, moment, utc_text, uuid7
+from stepflow.errors import StepflowError
 from stepflow.model.checks import checked_own_labels, checked_priority
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
@@ -55,6 +56,13 @@ class StartPlanner:
         if options.dedup_key is not None:
             self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"
             self._window = microseconds(checked_window(options.dedup_window))
+        elif (
+            options.dedup_window is not DEDUP_WINDOW
+            and checked_window(options.dedup_window) != DEDUP_WINDOW.total_seconds()
+        ):
+            raise StepflowError(
+                f"dedup_window={options.dedup_window!r:.80}: there is no dedup_key=: give it, too, or leave both out"
+            )
 
     def plan(self, run_id: str | None, exchange: Any) -> Commit:
         """The commit that creates a run."""
