@@ -79,7 +79,10 @@ class Current:
 
     @property
     def key(self) -> str:
-        """`flow/run/step`: the same for all retries and after a crash; use it as an idempotency key for other systems."""
+        """`flow/run/step`: the same for all retries and after a crash; use it as an idempotency key for other systems.
+
+        It is the same in each pass of a loop, too, and after `wf.continue_as_new`: add the number of the pass there.
+        """
         return f"{self.flow}/{self.run_id}/{self.step}"
 
 
