@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -124,20 +124,19 @@ def needle(run_id: str) -> str:
     return json.dumps(run_id, ensure_ascii=False)
 
 
-def beginning(ids: Collection[str]) -> str:
-    """How the stored text of every commit begins that makes one of these runs; if there are several, that of every commit that makes a run."""
-    begin = '{"writes": [{"id": "'
-    return begin[:-1] + needle(*ids) if len(ids) == 1 else begin
+BEGINNING = 200  # characters of each text that an index of the inbox has
 
 
-def made_by(ids: Collection[str], bodies: Iterable[str]) -> dict[str, Created]:
-    """Those of these runs that are made by the commits with these texts, and how."""
-    found: dict[str, Created] = {}
-    for commit in readable(bodies):
-        for write in commit.writes:
-            if write.state.id in ids and write.created is not None:
-                found.setdefault(write.state.id, write.created)
-    return found
+def beginnings(run_id: str) -> tuple[str, str]:
+    """The text of every commit that makes this run has a beginning, of BEGINNING characters, that sorts from the first of these to before the second."""
+    first = f'{{"writes": [{{"id": {needle(run_id)}'[:BEGINNING]
+    return first, first + "~"  # a comma comes behind the id
+
+
+def made_by(run_id: str, bodies: Iterable[str]) -> Created | None:
+    """How the run is made by the first of the commits with these texts that makes it; None if none does."""
+    writes = (write for commit in readable(bodies) for write in commit.writes)
+    return next((write.created for write in writes if write.state.id == run_id), None)
 
 
 def ending(record: Record | None, run_id: str, now: int) -> Commit | StepflowError | None:

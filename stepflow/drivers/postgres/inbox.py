@@ -4,11 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from stepflow.drivers.port.commit import Commit, Created, Record
-from stepflow.drivers.port.inbox import as_posted, beginning, dump, made_by, needle, readable, schedule_as_posted
+from stepflow.drivers.port.inbox import (
+    BEGINNING,
+    as_posted,
+    beginnings,
+    dump,
+    made_by,
+    needle,
+    readable,
+    schedule_as_posted,
+)
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
@@ -22,8 +31,13 @@ from stepflow.errors import StoreError
 # Nothing is inserted, and nothing goes wrong in the caller's transaction, where the store is another one.
 HERE = "select to_regclass(:name) is not null, length(:texts)"
 SAME = "select 1 from stepflow.meta where name = 'store' and value = :store"
+# Or posted, with the text of that. The server takes a plan for any `once` to cost more than a plan for 1, so it makes a new one each time: one that it
+# made for an empty inbox would read all rows of a long one.
 KNOWN = (
-    "select rev, flow, input_hash, created_at from stepflow.states where shard = :shard and id = :id and delay is null"
+    "select known.* from generate_series(1, :once) cross join lateral ("
+    "select rev, flow, input_hash, created_at, 0 as seq, '' as body from stepflow.states where shard = :shard and id = :id and delay is null"
+    " union all select 0, '', '', 0, seq, body from stepflow.inbox where shard = :shard"
+    f' and left(body, {BEGINNING}) collate "C" >= :first and left(body, {BEGINNING}) collate "C" < :last) known order by seq'
 )
 POST = "insert into stepflow.inbox (shard, seq, body) values (:shard, nextval('stepflow.posts'), :body) returning seq"
 RUN = (
@@ -31,7 +45,6 @@ RUN = (
     " where s.shard = :shard and s.id = :id and s.delay is null and s.rev > 0"
 )
 POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, :needle) > 0 order by seq"
-STARTS = "select body from stepflow.inbox where shard = :shard and left(body, length(:start)) = :start order by seq"
 SCHEDULE = "select id, version, due, body from stepflow.schedules where shard = :shard and id = :id"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
 NEWEST = "select committed_at from stepflow.history where shard = $1 order by rev desc limit 1"
@@ -69,33 +82,26 @@ def posting(place: ServerTarget, store: int, posts: Sequence[Post]) -> Dialogue[
     """Insert commits, which take place if the transaction is committed. Of a run that exists, or was pruned, only how."""
     yield from _same_store(place, store, [post.body for post in posts])
     quoted, found = f'"{place.schema}".', []
-    made = yield from _posted(quoted, posts)
     for post in posts:
-        found.append((yield from _posting(quoted, post, made)))  # noqa: PERF401 - a comprehension cannot yield
+        found.append((yield from _known(quoted, post)) if post.run_id else None)  # noqa: PERF401 - a comprehension cannot yield
+    for post, known in zip(posts, found, strict=True):
+        if known is None:
+            yield POST.replace("stepflow.", quoted), {"shard": post.shard, "body": post.body}
     return found
 
 
-def _posted(quoted: str, posts: Sequence[Post]) -> Dialogue[dict[str, Created]]:
-    """Those of the runs of these posts that are posted already, and not made yet."""
-    found: dict[str, Created] = {}
-    for shard in dict.fromkeys(post.shard for post in posts if post.run_id):
-        ids = {post.run_id for post in posts if post.run_id and post.shard == shard}
-        bodies = yield STARTS.replace("stepflow.", quoted), {"shard": shard, "start": stored(beginning(ids))}
-        found |= made_by(ids, (restored(body) for (body,) in bodies))
-    return found
-
-
-def _posting(quoted: str, post: Post, made: Mapping[str, Created]) -> Dialogue[Created | PrunedId | None]:
-    shard, run_id, body = post
-    if run_id and (found := (yield KNOWN.replace("stepflow.", quoted), {"shard": shard, "id": stored(run_id)})):
-        rev, flow, input_hash, created_at = found[0]
+def _known(quoted: str, post: Post) -> Dialogue[Created | PrunedId | None]:
+    """How the run of a post was made, or posted, by this transaction or before it."""
+    shard, run_id, _body = post
+    first, last = beginnings(run_id)
+    given = {"once": 1, "shard": shard, "id": stored(run_id), "first": first, "last": last}
+    rows = yield KNOWN.replace("stepflow.", quoted), given
+    for rev, flow, input_hash, created_at, _seq, body in rows[:1]:
         if rev == PRUNED:
             return PrunedId(run_id, input_hash, created_at)
-        return Created(restored(flow), input_hash, created_at)
-    if run_id in made:
-        return made[run_id]
-    yield POST.replace("stepflow.", quoted), {"shard": shard, "body": body}
-    return None
+        if not body:
+            return Created(restored(flow), input_hash, created_at)
+    return made_by(run_id, (restored(row[5]) for row in rows))
 
 
 def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogue[Record | None]:

@@ -261,6 +261,7 @@ create index queue_limited on stepflow.queue (shard, flow, limits, priority, due
 create index queue_turns on stepflow.queue (shard, flow, priority, due, id) where partition = 4;
 create index queue_paused on stepflow.queue (shard, id) where partition = 5;
 create index events_pending on stepflow.events (shard, run_id, seq) where not taken;
+create index inbox_starts on stepflow.inbox (shard, (left(body, 200) collate "C"));
 create index delays_due on stepflow.delays (shard, due, number);
 create index delays_run on stepflow.delays (shard, run_id, due, number);
 create index delays_pending on stepflow.delays (shard, due, number) where not fired;

@@ -12,8 +12,9 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Created, Record
 from stepflow.drivers.port.inbox import (
+    BEGINNING,
     as_posted,
-    beginning,
+    beginnings,
     conflict,
     dump,
     ending,
@@ -42,7 +43,7 @@ RUN = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id WHERE s.shard = ? AND s.id = ? AND s.rev > 0"
 )
 POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0 ORDER BY seq"
-STARTS = "SELECT body FROM stepflow_inbox WHERE shard = ? AND substr(body, 1, ?) = ? ORDER BY seq"
+STARTS = f"SELECT body FROM stepflow_inbox WHERE shard = ? AND substr(body, 1, {BEGINNING}) >= ? AND substr(body, 1, {BEGINNING}) < ? ORDER BY seq"
 LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 """Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
 NEWEST = "SELECT ifnull((SELECT committed_at FROM stepflow_history ORDER BY rev DESC LIMIT 1), 0)"
@@ -58,14 +59,13 @@ def post(tx: Any, path: Path, shard: str, commits: Sequence[Commit]) -> list[Cre
     with callers_connection(tx, path) as connection:
         connection.execute(LOCK)
         ids = {write.state.id for commit in commits for write in commit.writes}
-        made = _posted(connection, shard, ids) if ids else {}
+        made = {run_id: found for run_id in ids if (found := _posted(connection, shard, run_id))}
         return [_post(connection, shard, commit, body, made) for commit, body in zip(commits, bodies, strict=True)]
 
 
-def _posted(connection: sqlite3.Connection, shard: str, ids: set[str]) -> dict[str, Created]:
-    """Those of these runs that are posted, by this transaction or before it, and not made yet."""
-    text = beginning(ids)
-    return made_by(ids, (body for (body,) in connection.execute(STARTS, (shard, len(text), text))))
+def _posted(connection: sqlite3.Connection, shard: str, run_id: str) -> Created | None:
+    """How the run was posted, by this transaction or before it, if it is not made yet."""
+    return made_by(run_id, (body for (body,) in connection.execute(STARTS, (shard, *beginnings(run_id)))))
 
 
 def _post(

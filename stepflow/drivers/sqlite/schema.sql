@@ -229,5 +229,6 @@ CREATE INDEX stepflow_labels_listed ON stepflow_labels (shard, name, value, crea
 CREATE INDEX stepflow_states_polling ON stepflow_states (shard, flow, created_at, id) WHERE polls AND event = '';
 CREATE INDEX stepflow_queue_blocked ON stepflow_queue (shard) WHERE blocked <> '';
 CREATE INDEX stepflow_queue_paused ON stepflow_queue (shard) WHERE paused <> 0;
+CREATE INDEX stepflow_inbox_starts ON stepflow_inbox (shard, substr(body, 1, 200));
 
 INSERT INTO stepflow_meta (name, value) VALUES ('schema', 0), ('shards', 1), ('rev_floor', 0), ('epoch', 0);
