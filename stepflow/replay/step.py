@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from stepflow.errors import DefinitionError, StepflowError
+from stepflow.errors import CodecError, DefinitionError, StepflowError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.generators import generator_problem, lazy_problem, short_name
@@ -71,8 +71,11 @@ def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
         return str(value), value
     if problem := lazy_problem(value):
         raise StepflowError(problem)
-    text = codec.encode(value)
-    return text, value if type(value) in PLAIN else codec.restored(value, text)
+    try:
+        text = codec.encode(value)
+        return text, value if type(value) in PLAIN else codec.restored(value, text)
+    except CodecError as error:
+        raise CodecError(f"what {step.name or 'the step'} returned: {error}") from error
 
 
 def result_codec(fn: Any) -> Codec[Any]:

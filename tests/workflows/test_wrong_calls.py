@@ -127,3 +127,44 @@ def test_another_error_about_a_coroutine_fails_the_run(engine: Engine) -> None:
     run = engine.start(flow)
     assert engine.run_until_idle().failed == 1
     assert run.info().error is not None
+
+
+def texts() -> list[int]:
+    return ["a"]  # type: ignore[list-item]
+
+
+@workflow("of a step")
+def of_a_step(wf: Context) -> None:
+    wf.execute("a", texts)
+
+
+@workflow("of an item")
+def of_an_item(wf: Context) -> None:
+    for one in wf.map("a", lambda _n: object(), [1]):
+        raise one.error  # type: ignore[union-attr]
+
+
+@workflow("of the workflow")
+def of_the_workflow(wf: Context) -> int:
+    wf.execute("a", add, 1)  # and no return
+    return None  # type: ignore[return-value]
+
+
+RETURNED = [
+    (of_a_step, "what texts returned: ['a'] does not fit list[int]: "),
+    (of_an_item, "what the step returned: <object object at "),
+    (
+        of_the_workflow,
+        "what workflow 'of the workflow' returned: None is not of type int: give one, or declare the type as ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flow", "why"), RETURNED, ids=lambda one: getattr(one, "name", ""))
+def test_a_value_that_cannot_be_stored_is_told_with_what_returned_it(engine: Engine, flow: Any, why: str) -> None:
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle().failed == 1
+    error = run.info().error
+    assert error is not None
+    assert (error.type, error.message[: len(why)]) == ("CodecError", why)

@@ -23,7 +23,7 @@ from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.threads.futures import end_of_own_cancels
 from stepflow.engine.threads.raised import own_error
-from stepflow.errors import CancelRequested
+from stepflow.errors import CancelRequested, CodecError
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter
 from stepflow.model.error_text import is_a, traceback_of
@@ -141,12 +141,19 @@ class WorkflowAttempt(WorkflowThreads):
         if (wrong := wrong_return(journal)) is not None:
             return self._blocked(wrong)
         try:
-            text = self.flow.result_codec.encode(output)
+            text = self._result_text(output)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             return await self._failed(error)
         return await self._end("completed", text=None if text == self.record.exchange else text)
+
+    def _result_text(self, output: Any) -> str:
+        """The stored form of what the function returned."""
+        try:
+            return self.flow.result_codec.encode(output)
+        except CodecError as error:
+            raise CodecError(f"what workflow {self.flow.name!r} returned: {error}") from error
 
     async def _failed(self, error: BaseException) -> Release | None:
         """Let the run's own policy call the function again later, or fail the run."""
