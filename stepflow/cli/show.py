@@ -83,6 +83,8 @@ def command(target: StoreTarget, run_id: str, limit: int, modules: tuple[str, ..
     if info.error is not None and info.error.traceback:
         target.out.line(f"\n{info.error.traceback.rstrip()}")
     target.out.line("")
+    if found.timeline.next is not None:
+        target.out.line(f"the newest {limit} records; a larger --limit shows older ones")
     return target.out.table(("rev", "at", "after", "position", "note"), map(_row, reversed(found.timeline)))
 
 

@@ -21,3 +21,14 @@ def test_show_tells_the_input_of_a_workflow_and_then_its_result(stepflow, tmp_pa
     shown = stepflow("show", "twice")
     assert "\ninput     4\nresult    8\n" in shown
     assert "exchange" not in shown
+
+
+def test_show_tells_that_there_are_older_records(stepflow, tmp_path):
+    (tmp_path / "numbered.py").write_text(DOUBLE)
+    stepflow("start", "numbered", "4", "--id", "twice")
+    assert "records" not in stepflow("show", "twice")
+    stepflow("worker", "numbered", "--until-idle")
+    assert "\n\nthe newest 1 records; a larger --limit shows older ones\nrev\tat\t" in stepflow(
+        "show", "twice", "--limit", "1"
+    )
+    assert "records" not in stepflow("show", "twice", "--limit", "2")

@@ -127,6 +127,19 @@ def test_revisions_and_calls_in_the_order_of_time_with_what_passed_between_them(
     assert found.next is None
 
 
+def test_recorded_times_are_told_as_times(engine: Engine) -> None:
+    @workflow("timed")
+    def timed(wf: Context) -> None:
+        wf.now("begin")
+        wf.first_of("either", wf.event("go", str), wf.timer(60))
+
+    engine.register(timed)
+    run = engine.start(timed, id="t")
+    engine.run_until_idle()
+    found = {entry.where: entry.text for entry in run.timeline() if entry.kind != "revision"}
+    assert found == {"begin": "2000-01-01T00:00:00Z", "either": "-, 2000-01-01T00:01:00Z"}
+
+
 def test_a_call_that_waits_for_its_next_attempt_tells_when_that_is(engine: Engine) -> None:
     failing.extend(("third", "second", "first"))
     engine.register(shop)

@@ -213,7 +213,7 @@ def _second(at: int) -> str:
 
 
 def _told(row: JournalRow) -> tuple[str, int]:
-    """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
+    """The beginning of a recorded value, of an error its message, of a sleep or a wait its end, of other times those; and the number of the try, if it tells."""
     kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
     if is_cancel(kind) and text == "null":
         return "", 1
@@ -221,6 +221,10 @@ def _told(row: JournalRow) -> tuple[str, int]:
         return UNREADABLE, 1
     if kind in ("sleep", "wait") and text.isdecimal():
         return f"until {_second(int(text))}", 1
+    if kind == "now" and text.isdecimal():
+        return utc_text(moment(int(text))), 1
+    if kind == "choice" and isinstance(moments := _value(text), list):  # of the ways of a first_of, in their order
+        return ", ".join("-" if at is None else _second(at) for at in moments)[:LINE], 1
     if kind == "wait" and text == "null":
         return "without a time limit", 1
     value = _value(text) if row.failed or kind in ATTEMPTS else None
