@@ -45,6 +45,11 @@ def unreadable(text: str) -> str:
     return f"[unreadable] {text}"
 
 
+def unreadable_row(problem: str) -> str:
+    """The text of a run whose queue row cannot be read; the row itself has none."""
+    return unreadable(f"its row of the queue cannot be read ({problem}); `stepflow wake` writes it anew")
+
+
 def unreadable_run(run_id: str, problem: str) -> CodecError:
     """The refusal to change a run of which something cannot be read."""
     return CodecError(

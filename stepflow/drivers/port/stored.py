@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.state import (
@@ -23,6 +23,7 @@ from stepflow.model.state import (
     new_tuple,
 )
 
+T = TypeVar("T")
 _map_texts: BoundedCache[tuple[tuple[str, str], ...], str] = BoundedCache(
     lambda items: encode_map(dict(items)), lambda items, text: size_of_texts(text, *chain.from_iterable(items))
 )
@@ -89,6 +90,19 @@ def _with_problem(transition: Transition, labels: str, annotations: str) -> Tran
         except DAMAGED as error:
             problems.append(damage(column, error))
     return Unreadable(transition.to, transition.annotations, stored=transition.text, problem="; ".join(problems))
+
+
+def in_order(rows: Iterable[T], key: Callable[[T], Any], *, reverse: bool = False) -> list[T]:
+    """The rows by a key of several parts. Of a damaged row, a part may have another type: numbers are before texts, these before bytes."""
+    rows = list(rows)
+    try:
+        return sorted(rows, key=key, reverse=reverse)
+    except TypeError:
+        return sorted(rows, key=lambda row: [_comparable(part) for part in key(row)], reverse=reverse)
+
+
+def _comparable(part: object) -> tuple[int, Any]:
+    return (2 if isinstance(part, bytes) else 1 if isinstance(part, str) else 0), part
 
 
 def damage(column: str, error: Exception) -> str:

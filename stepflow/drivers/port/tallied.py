@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from attrs import frozen
 
 from stepflow.drivers.port.queries import Tally
-from stepflow.drivers.port.stored import read_transition
+from stepflow.drivers.port.stored import in_order, read_transition
 from stepflow.model.state import DAMAGED
 
 KEEP_FROM = 1_000  # revisions or runs that a tally had to read for its answer to be kept
@@ -84,4 +85,4 @@ def ended_by(transitions: Iterable[tuple[str, str, int]]) -> Counts:
 def tallies(counts: Mapping[tuple[str, str], int]) -> list[Tally]:
     """The answer to a TallyQuery, in its order."""
     found = [Tally(flow, status, number) for (flow, status), number in counts.items() if number]
-    return sorted(found, key=lambda tally: (tally.flow.encode("utf-8", "surrogatepass"), tally.status))
+    return in_order(found, attrgetter("flow", "status"))

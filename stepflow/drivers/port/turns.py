@@ -7,6 +7,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from stepflow.drivers.port.stored import in_order
 from stepflow.model.limits import LimitUsage, admission
 
 Order = tuple[int, int, str]
@@ -21,7 +22,7 @@ _order = itemgetter(0)
 def first(candidates: Sequence[Candidate], flows: Collection[str], limit: int) -> list[Candidate]:
     """The first `limit` of candidates without limits, in the order in which they are claimed."""
     if len(flows) < 2:
-        return _sorted(candidates)[:limit]
+        return in_order(candidates, _order)[:limit]
     return _taken(candidates, flows, limit, lambda _one: True, {})[0]
 
 
@@ -58,7 +59,7 @@ def _taken(
 ) -> tuple[list[Candidate], bool]:
     urgent: list[Candidate] = []
     rows: dict[str, list[Candidate]] = {flow: [] for flow in flows}
-    for one in _sorted(candidates):
+    for one in in_order(candidates, _order):
         end = ends.get(one[1])
         if end is None or one[0] <= end:
             (urgent if one[0][0] < 0 else rows[one[1]]).append(one)
@@ -79,17 +80,6 @@ def _taken(
             if len(chosen) >= limit:
                 break
     return chosen, True
-
-
-def _sorted(candidates: Sequence[Candidate]) -> list[Candidate]:
-    try:
-        return sorted(candidates, key=_order)
-    except TypeError:  # in a damaged row, a store may have texts instead of numbers
-        return sorted(candidates, key=lambda one: [(isinstance(part, str), part) for part in map(_comparable, one[0])])
-
-
-def _comparable(part: object) -> int | str:
-    return part if isinstance(part, int | str) else str(part)
 
 
 def _some(candidates: Iterator[Candidate], limit: int) -> list[Candidate]:

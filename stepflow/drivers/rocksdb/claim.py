@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from stepflow.drivers.port.turns import Candidate, Order, admitted, first
+from stepflow.drivers.rocksdb.keys import text as code_of
 from stepflow.drivers.rocksdb.limits import limit_usage
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.model.limits import admission, due_of
@@ -31,6 +32,8 @@ def select_claims(
         chosen = first(found, flows, limit)
     keys = [one[0][2] for one in chosen]
     tables.prefetch(keys)
+    if partitions.unreadable and not partitions.unreadable.isdisjoint(map(code_of, keys)):  # found only now
+        return select_claims(tables, flows, now, limit, suspects, skip)
     return keys
 
 

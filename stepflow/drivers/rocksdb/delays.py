@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from heapq import merge
 from itertools import islice
 
@@ -14,7 +15,8 @@ from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.model.state import State, Transition
+from stepflow.errors import SchemaMismatch
+from stepflow.model.state import DAMAGED, State, Transition
 
 DELAYS, DATA = "delays", "data"  # the series of numbers
 PENDING, FIRED = b"0", b"1"
@@ -72,8 +74,15 @@ def waiting(below: Below, keys: Keys, key: str) -> AttachedTables | None:
     if not nul or not digits.isdecimal() or len(digits) > DIGITS or delay_key(run_id, int(digits)) != key:
         return None
     record = below.value(keys.delays + text(run_id) + number(int(digits)))
-    kept = None if record is None else load(record, run_id, int(digits))
+    kept = None if record is None else _readable(record, run_id, int(digits))
     return None if kept is None or kept.delay.fired else kept
+
+
+def _readable(record: bytes, run_id: str, offset: int) -> AttachedTables | None:
+    """The delay of a record, if it can be read."""
+    with suppress(SchemaMismatch, *DAMAGED):
+        return load(record, run_id, offset)
+    return None
 
 
 def timed(keys: Keys, delay: Delay) -> bytes:
@@ -97,7 +106,7 @@ def load(record: bytes, run_id: str, offset: int) -> AttachedTables:
     """The delay of a record."""
     rev, transition, labels, annotations, at, due, commit, fired, exchange_rev = parse(record)
     state = State(run_id, rev, Transition.parse(transition), labels, annotations, at)
-    return AttachedTables(Delay(state, due, commit, offset, fired), exchange_rev)
+    return AttachedTables(Delay(state, due + 0, commit, offset, fired), exchange_rev + 0)
 
 
 def read_data(tables: RocksdbTables, query: DataQuery) -> list[StoredData]:
@@ -137,7 +146,8 @@ def delays_of(tables: RocksdbTables, run_id: str) -> Iterator[Delay]:
     """All delays of a run, by offset."""
     prefix = tables.keys.delays + text(run_id)
     for key, record in tables.disk.scan(prefix, after(prefix)):
-        yield load(record, run_id, read_number(key, len(prefix))).delay
+        if (kept := _readable(record, run_id, read_number(key, len(prefix)))) is not None:
+            yield kept.delay
 
 
 def _listed(tables: RocksdbTables, query: DelayQuery) -> Iterator[Delay]:
@@ -148,8 +158,8 @@ def _listed(tables: RocksdbTables, query: DelayQuery) -> Iterator[Delay]:
         if offset > query.after:
             code = end[2 * NUMBER :]
             record = tables.disk.get(keys.delays + code + number(offset))
-            if record is not None:
-                yield load(record, read_text(code, 0)[0], offset).delay
+            if record is not None and (kept := _readable(record, read_text(code, 0)[0], offset)) is not None:
+                yield kept.delay
 
 
 def _between(tables: RocksdbTables, prefix: bytes, query: DelayQuery) -> Iterator[bytes]:

@@ -18,8 +18,8 @@ NUMBER = 8  # bytes
 class RocksdbPartition:
     """The rows of one flow, kind and priority by (due, key). No row has a key before `floor`, none is due before `due`."""
 
-    def __init__(self, prefix: bytes, floor: bytes, due: int) -> None:
-        self.prefix, self.floor, self.due = prefix, floor, due
+    def __init__(self, prefix: bytes, floor: bytes, due: int, unreadable: Collection[bytes]) -> None:
+        self.prefix, self.floor, self.due, self._unreadable = prefix, floor, due, unreadable
         self._gaps = EmptyRanges(len(prefix))
 
     def added(self, key: bytes, due: int) -> None:
@@ -38,7 +38,8 @@ class RocksdbPartition:
         """Key and due of the rows before `stop`."""
         for start, end in self._gaps.between(self.floor, stop):
             for key, _none in disk.scan(start, end):
-                yield key, read_number(key, len(self.prefix))
+                if not self._unreadable or key[len(self.prefix) + NUMBER :] not in self._unreadable:
+                    yield key, read_number(key, len(self.prefix))
 
     def rows(self, disk: Disk, now: int) -> Iterator[tuple[int, str]]:
         """Due and key of the rows that are due at `now`, in order."""
@@ -69,6 +70,7 @@ class Partitions:
 
     def __init__(self, disk: Disk, keys: Keys) -> None:
         self._disk, self._keys = disk, keys
+        self.unreadable: set[bytes] = set()  # the keys of rows that were found damaged: they are passed over
         self._partitions: defaultdict[str, dict[Kind, dict[int, RocksdbPartition]]] = defaultdict(dict)
         self._recover()
 
@@ -80,7 +82,7 @@ class Partitions:
             flow, at = read_text(key, len(self._keys.partitions))
             told, end = read_text(key, at + 1)
             prefix = key[: end + NUMBER]
-            partition = RocksdbPartition(prefix, key, read_number(key, end + NUMBER))
+            partition = RocksdbPartition(prefix, key, read_number(key, end + NUMBER), self.unreadable)
             kind = (key[at : at + 1], told)
             self._partitions[flow].setdefault(kind, {})[read_number(key, end)] = partition
             start = after(prefix)
@@ -92,9 +94,19 @@ class Partitions:
         partition = (
             self._partitions[row.flow]
             .setdefault(kind, {})
-            .setdefault(row.priority, RocksdbPartition(prefix, key, row.due))
+            .setdefault(row.priority, RocksdbPartition(prefix, key, row.due, self.unreadable))
         )
         partition.added(key, row.due)
+
+    def entries_of(self, code: bytes) -> list[bytes]:
+        """The entries of the row with this key, found by looking at all of them."""
+        partitions = [one for kinds in self._partitions.values() for some in kinds.values() for one in some.values()]
+        return [
+            key
+            for one in partitions
+            for key, _none in self._disk.scan(one.prefix, after(one.prefix))
+            if key[len(one.prefix) + NUMBER :] == code
+        ]
 
     def _of(self, flow: str, definition: str) -> Iterator[tuple[Kind, int, RocksdbPartition]]:
         """(kind, priority, partition) of all partitions without limits that this definition may claim."""

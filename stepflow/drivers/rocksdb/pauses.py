@@ -8,6 +8,8 @@ from stepflow.drivers.rocksdb.keys import Keys, after, read_text, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
+from stepflow.errors import SchemaMismatch
+from stepflow.model.state import DAMAGED
 
 
 def write(overlay: Overlay, keys: Keys, changes: Changes) -> None:
@@ -24,7 +26,15 @@ def read(tables: RocksdbTables) -> list[PausedFlowRow]:
     """All of them, by name."""
     prefix = tables.keys.paused_flows
     found = tables.disk.scan(prefix, after(prefix))
-    return [PausedFlowRow(read_text(key, len(prefix))[0], parse(record)[0]) for key, record in found]
+    return [PausedFlowRow(read_text(key, len(prefix))[0], _since(record)) for key, record in found]
+
+
+def _since(record: bytes) -> int:
+    """Since when a flow is paused; it is so if its record cannot be read, too."""
+    try:
+        return parse(record)[0] + 0  # type: ignore[no-any-return]
+    except (SchemaMismatch, *DAMAGED):
+        return 0
 
 
 def names(tables: RocksdbTables) -> set[str]:

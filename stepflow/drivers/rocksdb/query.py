@@ -37,9 +37,11 @@ from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.drivers.rocksdb.revision_index import Place
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import Corrupt, SchemaMismatch
+from stepflow.errors import CodecError, Corrupt, SchemaMismatch
 from stepflow.model.lifecycle import WITHOUT_ROW, Status
 from stepflow.model.state import DAMAGED, new_tuple
+
+UNREADABLE = Corrupt, SchemaMismatch, CodecError, *DAMAGED
 
 
 class RocksdbReader:
@@ -108,13 +110,13 @@ class RocksdbReader:
         """The same, but None for those that cannot be read: the load of such a one alone tells why."""
         try:
             return self.load(ids)
-        except (Corrupt, SchemaMismatch, *DAMAGED):
+        except UNREADABLE:
             return [self._load_alone(run_id) for run_id in ids]
 
     def _load_alone(self, run_id: str) -> Record | None:
         try:
             return self.load([run_id])[0]
-        except (Corrupt, SchemaMismatch, *DAMAGED):
+        except UNREADABLE:
             return None
 
     def _ended(self, query: EndedQuery) -> list[str]:

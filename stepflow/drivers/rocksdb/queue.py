@@ -8,13 +8,16 @@ from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Rel
 from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.rules import claimed, decide_release, reclaimed, returned
 from stepflow.drivers.port.snapshot import RunSnapshot
+from stepflow.drivers.port.stored import damage
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.journal import written_by
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import RunRecord, dump_owner, parse_event
+from stepflow.errors import SchemaMismatch
+from stepflow.model.blocked import unreadable_run
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import new_tuple
+from stepflow.model.state import DAMAGED, new_tuple
 
 
 def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
@@ -23,7 +26,10 @@ def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
         return []
     prefix = keys.events + run.code
     found = overlay.beneath(prefix, run.oldest)
-    return [parse_event(record, run.id, read_number(key, len(prefix))) for key, record in found.items()]
+    try:
+        return [parse_event(record, run.id, read_number(key, len(prefix))) for key, record in found.items()]
+    except (SchemaMismatch, *DAMAGED) as error:
+        raise unreadable_run(run.id, damage("event", error)) from error
 
 
 def consume(overlay: Overlay, keys: Keys, run_id: str, seqs: Collection[int]) -> None:
@@ -67,8 +73,8 @@ def _is_stored(overlay: Overlay, at: bytes, name: str) -> bool:
 
 def _delay_snapshot(overlay: Overlay, keys: Keys, key: str, row: QueueRow | None) -> RunSnapshot:
     kept = attached.waiting(overlay, keys, key)
-    if kept is None:
-        return RunSnapshot(PRUNED if overlay.refuses(key) else 0)
+    if kept is None:  # a row without a run is released as blocked
+        return RunSnapshot(PRUNED if overlay.refuses(key) else 0, 0, None if row is None else row.epoch, row)
     state = kept.delay.state
     found = RunSnapshot(0, state.rev, None if row is None else row.epoch, row, delay=kept.delay.offset)
     found.at(state.transition)
@@ -130,6 +136,8 @@ def reclaim(overlay: Overlay, keys: Keys, key: str, now: int) -> None:
     """Free a row whose owner died."""
     row = overlay.row(key)
     assert row is not None
+    if not row.owner:  # it cannot be read
+        return
     progress = written_by(overlay, keys, key, row.epoch)
     overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, progress))
 
@@ -138,4 +146,5 @@ def leave(overlay: Overlay, keys: Keys, key: str) -> None:
     """Free a row whose owner ends."""
     row = overlay.row(key)
     assert row is not None
-    overlay.requeue(key, returned(row, _rev_of(overlay, keys, key)))
+    if row.owner:  # else it cannot be read
+        overlay.requeue(key, returned(row, _rev_of(overlay, keys, key)))

@@ -177,8 +177,10 @@ def dump_row(row: QueueRow) -> bytes:
 
 
 def parse_row(record: bytes) -> QueueRow:
-    """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes."""
+    """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes. Raises DAMAGED or SchemaMismatch."""
     row = QueueRow(*(values := parse(record)))
+    _numbers = row.due + row.epoch + row.claim_rev + row.priority + row.crashes + row.unfinished  # raises for texts
+    _texts = row.flow + row.owner + row.blocked + row.blocked_by + row.limits
     return row if len(values) > UNFINISHED or not row.crashes else row._replace(unfinished=row.crashes)
 
 

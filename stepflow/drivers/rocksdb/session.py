@@ -153,6 +153,9 @@ class RocksdbStore(Store):
             claims = []
             # Read first: a run that cannot be read must not be held by one who does not know of it.
             for key, record in zip(keys, RocksdbReader(tables, self._changed).load_each(keys), strict=True):
+                if record is None and tables.row(key) is None:  # an entry of the index without a run
+                    tables.partitions.unreadable.add(text(key))
+                    continue
                 if limits := _limits(tables, key):
                     begins(overlay, tables, limits, key, now)
                 claims.append(rows.take(overlay, tables.keys, key, self._owner.id, record))

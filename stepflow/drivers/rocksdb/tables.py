@@ -23,6 +23,7 @@ from stepflow.drivers.rocksdb.records import (
     parse_run,
 )
 from stepflow.errors import SchemaMismatch
+from stepflow.model.blocked import unreadable_row
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import DAMAGED
 
@@ -88,8 +89,19 @@ class RocksdbTables:
         """The queue row of that key."""
         if key not in self._rows:
             record = self.disk.get(self.keys.queue + text(key))
-            self._rows[key] = None if record is None else parse_row(record)
+            self._rows[key] = None if record is None else self._parsed(key, record)
         return self._rows[key]
+
+    def _parsed(self, key: str, record: bytes) -> QueueRow:
+        """The row of a record; for one that cannot be read a blocked row, which is not written and not claimed."""
+        try:
+            return parse_row(record)
+        except (SchemaMismatch, *DAMAGED) as error:
+            self.partitions.unreadable.add(text(key))
+            run, why = self.run(key), unreadable_row(f"{type(error).__name__}: {error}")
+            if run is None:
+                return QueueRow("", 0, blocked=why)
+            return QueueRow(run.transition.to, 0, priority=run.priority, limits=run.limits, blocked=why)
 
     def refuses(self, run_id: str) -> bool:
         """Whether the id is that of a pruned run and cannot be started."""
@@ -106,7 +118,8 @@ class RocksdbTables:
         bare = [key for key in keys if key not in self._rows]
         if bare:
             rows = self.disk.get_many([self.keys.queue + text(key) for key in bare])
-            self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
+            parsed = [None if row is None else self._parsed(key, row) for key, row in zip(bare, rows, strict=True)]
+            self._rows.update(zip(bare, parsed, strict=True))
 
     def cached(self) -> tuple[Mapping[str, RunRecord | None], Mapping[str, QueueRow | None]]:
         """The cached runs and rows."""
@@ -150,15 +163,24 @@ class RocksdbTables:
     def _row_entries(self, out: Change, key: str, row: QueueRow | None, code: bytes) -> None:
         keys, old = self.keys, self.row(key)
         out[keys.queue + code] = None if row is None else dump_row(row)
-        if old is not None:
+        if code in self.partitions.unreadable:
+            out.update(dict.fromkeys(self._entries_of(code)))
+        elif old is not None:
             out[row_entry(keys, old, code)] = None
         if row is not None:
             out[row_entry(keys, row, code)] = b""
+
+    def _entries_of(self, code: bytes) -> list[bytes]:
+        """The index entries of a row that cannot be read, from which they would follow."""
+        disk, held = self.disk, self.keys.held
+        entries = [key for key, _none in disk.scan(held, after(held)) if key[read_text(key, len(held))[1] :] == code]
+        return [*entries, *self.partitions.entries_of(code)]
 
     def adopt(self, overlay: Overlay) -> None:
         """Apply an overlay that was written to disk to the cache."""
         for key, row in overlay.rows.items():
             old = self._rows[key]
+            self.partitions.unreadable.discard(text(key))
             if old is not None and old.owner:
                 self.held[old.owner].discard(key)
             if row is not None and row.owner:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from attrs import define
@@ -15,6 +15,7 @@ from attrs import define
 from stepflow.drivers.port import windows
 from stepflow.drivers.port.commit import Claim, Fence
 from stepflow.drivers.port.rules import claimed
+from stepflow.drivers.port.stored import in_order
 from stepflow.drivers.port.turns import Candidate, admitted, first
 from stepflow.drivers.port.windows import Window, in_windows
 from stepflow.drivers.sqlite.bulk import many
@@ -22,6 +23,7 @@ from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
+from stepflow.drivers.sqlite.rows import NUMBER
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage, admission, after_start
@@ -35,8 +37,8 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    "SELECT q.priority, q.due, q.id, q.flow, q.crashes, q.cancel, q.limits, q.unfinished,"
-    " ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
+    f"SELECT {NUMBER.format('priority')}, q.due, q.id, q.flow, {NUMBER.format('crashes')}, {NUMBER.format('cancel')}, q.limits,"
+    f" {NUMBER.format('unfinished')}, ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
     f" {RUN}, s.exchange_rev"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
@@ -68,7 +70,7 @@ _LINE = (
 LINES = f"{_LINE} SELECT text FROM line WHERE text IS NOT NULL"
 # The same with the first row of each that is not blocked, if there is one.
 HEADS = (
-    f"{_LINE} SELECT line.text, ifnull(q.priority, ?3), ifnull(q.due, 0), ifnull(q.id, '') FROM line"
+    f"{_LINE} SELECT line.text, ifnull({NUMBER.format('priority')}, ?3), ifnull(q.due, 0), ifnull(q.id, '') FROM line"
     " LEFT JOIN stepflow_queue AS q ON q.rowid = (SELECT rowid FROM stepflow_queue AS x INDEXED BY stepflow_queue_next"
     " WHERE x.shard = ?1 AND x.flow = ?2 AND x.owner = '' AND x.partition = 1 AND x.limits = line.text AND x.blocked_by = ''"
     " ORDER BY x.priority, x.due, x.id LIMIT 1) WHERE line.text IS NOT NULL"
@@ -102,6 +104,7 @@ Found = tuple[Any, ...]
 """A row of CANDIDATES. What belongs to its State is None for a delay."""
 
 ID, FLOW, LIMITS = 2, 3, 6
+_order = itemgetter(0, 1, ID)
 WHOLE = 11  # columns before those of the State
 
 
@@ -142,9 +145,7 @@ class SqliteClaims:
             found = [one for one in found if one[ID] not in skip]
         limited = any(one[LIMITS] for one in found)
         if not limited and (len(self.flows) == 1 or len(found) == 1):
-            with suppress(TypeError):  # a damaged row has another kind of number
-                found.sort()
-                return self._take(found[:limit])
+            return self._take(in_order(found, _order)[:limit])
         candidates = [_candidate(one) for one in found]
         if limited:
             return self._take(self._admitted(candidates, limit))
@@ -192,7 +193,7 @@ class SqliteClaims:
             limit_usage = self._control.limit_usage([text for text, *_head in lines])
             free = {text: admission(text, limit_usage, self.rows.now).free for text, *_head in lines}
             free_lines = [line for line in lines if free[line[0]] and isinstance(line[2], int)]
-            lines = sorted(free_lines, key=lambda line: line[1:])
+            lines = in_order(free_lines, lambda line: line[1:])
             left = limit
             for text, _priority, _due, first_id in lines:
                 if not left:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from attrs import define
 
 from stepflow.drivers.port.queries import ListKey, RunQuery
+from stepflow.drivers.port.stored import in_order
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.list_ways import ROW, SLEEPING_FLOWS, ListWay, Row, SqliteSearch, Stream
 from stepflow.drivers.sqlite.rows import QUEUE, STATE
@@ -77,7 +78,7 @@ class SqliteLists:
             key = {"id": "0, s.id", "due": "q.due, q.id"}.get(search.query.order, "s.created_at, s.id")
             terms = search.member_terms(way.members)
             found += self._rows(search, Stream(_OF_MEMBERS.format(way.members), [], terms, key=key), end)
-        found.sort(key=search.key_of, reverse=not search.query.ascending)
+        found = in_order(found, search.key_of, reverse=not search.query.ascending)
         return found[: search.query.limit], end
 
     def _end(self, search: SqliteSearch, streams: Sequence[Stream], most: int) -> ListKey | None:

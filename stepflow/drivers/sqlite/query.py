@@ -306,10 +306,14 @@ class SqliteReader:
         """Which revision holds the exchange as of a revision, and its stored form: usually the current one of the run."""
         query = "SELECT exchange_rev FROM stepflow_states WHERE shard = ? AND id = ?"
         newest = self.connection.execute(query, (self.shard, run_id)).fetchone()[0]
-        exchange, holder, prev = None, 0, min(rev, newest)
-        while exchange is None:
-            holder, query = prev, "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
-            exchange, prev = self.connection.execute(query, (holder,)).fetchone()
+        exchange, holder = None, 0
+        try:
+            prev = min(rev, newest)
+            while exchange is None:
+                holder, query = prev, "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
+                exchange, prev = self.connection.execute(query, (holder,)).fetchone()
+        except TypeError:  # a damaged row leads to no revision
+            return holder, ""
         return holder, str(exchange)
 
 

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Event
+from stepflow.model.blocked import unreadable_row
 from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.state import Transition
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
+# A column holds what was written to it, so a damaged one may have a text: as a count that is 0, as a due time it keeps the row
+# from being claimed.
+NUMBER = "cast(q.{} AS INTEGER)"
 QUEUE = (
-    "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits,"
-    " q.unfinished, q.paused"
+    f"q.flow, q.due, q.owner, {NUMBER.format('epoch')}, {NUMBER.format('claim_rev')}, {NUMBER.format('priority')},"
+    f" {NUMBER.format('crashes')}, {NUMBER.format('cancel')}, q.blocked, q.blocked_by, q.limits,"
+    f" {NUMBER.format('unfinished')}, {NUMBER.format('paused')}"
 )
 EVENT = "run_id, name, id, payload, published_at, seq, ifnull(traceparent, '')"
 
@@ -33,6 +38,8 @@ def read_queue(row: Sequence[Any]) -> QueueRow | None:
     flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, by, limits, unfinished, paused = row
     if flow is None:
         return None
+    if not isinstance(due, int):
+        blocked, by, due = unreadable_row(f"its due time {due!r:.80} is no number"), "", 0
     rest = blocked, by, limits, unfinished, bool(paused)
     return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), *rest)
 

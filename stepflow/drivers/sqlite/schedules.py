@@ -54,5 +54,5 @@ class SqliteSchedules:
 
     def first(self) -> int | None:
         """When the first of them is due."""
-        found: int | None = self.connection.execute(FIRST, (self.shard,)).fetchone()[0]
-        return found
+        found = self.connection.execute(FIRST, (self.shard,)).fetchone()[0]
+        return found if isinstance(found, int) else None  # a text, of a damaged row, is behind all numbers
