@@ -241,16 +241,10 @@ def test_a_damaged_row_keeps_no_other_run_from_anything(tables: tuple[str, Calla
 @pytest.mark.parametrize(
     "damage", ["update @queue set id = 'nobody' where id = 'bad'", "delete from @states where id = 'bad'"]
 )
-def test_a_row_of_the_queue_without_a_run_is_blocked(tmp_path: Path, damage: str):
-    path = tmp_path / "runs.db"
-
-    def execute(statement: str) -> None:
-        with closing(sqlite3.connect(path)) as program, program:
-            program.execute(statement.replace("@", "stepflow_"))
-
-    others_complete_after(damage, f"sqlite:///{path}", execute)
-    with closing(sqlite3.connect(path)) as program:
-        ((blocked,),) = program.execute("SELECT blocked FROM stepflow_queue").fetchall()
+def test_a_row_of_the_queue_without_a_run_is_blocked(tables: tuple[str, Callable[[str], list[Any]]], damage: str):
+    url, execute = tables
+    others_complete_after(damage, url, execute)
+    ((blocked,),) = execute("select blocked from @queue")
     assert "there is a row of the queue, but no run" in blocked
 
 

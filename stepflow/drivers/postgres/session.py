@@ -16,7 +16,7 @@ from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
-from stepflow.drivers.postgres import inbox, next_due
+from stepflow.drivers.postgres import inbox, next_due, without_run
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
 from stepflow.drivers.postgres.callers_connection import Dialogue, adrive, drive
@@ -66,6 +66,7 @@ class PostgresStore(Store):
         self._writer = writer
         self._inbox = InboxApplier(runner, shards, tokens, writer)
         self._polling = set[int]()
+        self._nothing_claimed = False  # by the last claim
         self._claims = PostgresClaims(runner, shards, self._owners, lock, self._polling)
         self._commits = Commits(runner, shards, tokens, writer, self._apply_inbox, self._claims.know, self._polling)
         self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
@@ -126,6 +127,7 @@ class PostgresStore(Store):
         with self._watch.writing() as nothing:
             claims = self._with_inbox_applied(lambda: self._claims.claim(request))
             self._owners.appeared()
+            self._nothing_claimed = not claims
             if not claims:  # else each idle worker would wake all the others every second
                 nothing()
             return claims
@@ -194,7 +196,12 @@ class PostgresStore(Store):
         def ask(connection: Connection) -> DueSummary:
             return next_due.next_due(self._runner, connection, self._shards, self._head, self._claims, flows, now)
 
-        return self._with_inbox_applied(lambda: self._runner.run(ask))
+        found = self._with_inbox_applied(lambda: self._runner.run(ask))
+        if self._nothing_claimed and found.next_due is not None and found.next_due <= now:
+            with self._watch.writing():
+                self._runner.run(lambda c: without_run.block(self._runner, c, self._shards, flows, now))
+            return self._with_inbox_applied(lambda: self._runner.run(ask))
+        return found
 
     def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         try:
