@@ -116,7 +116,7 @@ def sent(server: Server) -> Sent:
         names = list(dict.fromkeys(re.findall(r":(\w+)", text)))
         for number, name in enumerate(names, 1):
             text = re.sub(rf":{name}\b", f"${number}", text)
-        found[text.replace("stepflow.", f'"{SCHEMA}".')] = ["/0", *["x"] * (len(names) - 1)]
+        found[text.replace("stepflow.", f'"{SCHEMA}".')] = [{"shard": "/0", "once": 1}.get(name, "x") for name in names]
     return {text: values for text, values in found.items() if f'"{SCHEMA}".' in text}
 
 
