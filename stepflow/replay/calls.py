@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from inspect import CO_COROUTINE
+from inspect import CO_COROUTINE, iscoroutine
 from typing import Any, Literal, NoReturn, TypeVar
 
 from stepflow.errors import CodecError, DefinitionError, StepflowError
@@ -58,7 +58,8 @@ class ContextBase:
     def continue_as_new(self, input: Any) -> NoReturn:  # noqa: A002
         """Begin anew with another input, under the same id: for a workflow without an end, whose journal would grow for ever.
 
-        What was recorded is dropped; events that no wait has taken, labels and the number of attempts stay.
+        What was recorded is dropped; events that no wait has taken, labels and the number of attempts stay. A step that is called with a
+        key of the pass before has the same `current().key` as there.
         """
         codec = self._journal.codec
         try:
@@ -79,6 +80,8 @@ class ContextBase:
         kind: str = "step",
         at_most_once: Any = False,
     ) -> DurableCall:
+        if awaits and len(self._journal.made) != self._journal.begun:  # calls were made that are not awaited yet
+            self._check_arguments("execute" if kind == "step" else kind, key, args)
         if retry is None and timeout is None and at_most_once is False:
             return decider.execute(self._journal, key, fn, args, None, None, renamed, awaits, kind)
         verb = "execute" if kind == "step" else kind
@@ -92,6 +95,12 @@ class ContextBase:
             )
         limit_s = None if timeout is None else self._duration(verb, key, "timeout", timeout)
         return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits, kind, at_most_once)
+
+    def _check_arguments(self, verb: str, key: str, args: tuple[Any, ...]) -> None:
+        """Refuse a call that was not awaited in place of its value."""
+        for number, one in enumerate(args, 1):
+            if iscoroutine(one):
+                raise self._wrong(f"{verb}({key!r:.200}): argument {number} is a call without `await`: await it first")
 
     def _map(
         self, key: str, fn: Any, items: Iterable[Any], width: Any, fail_after: Any, first: Any, awaits: bool

@@ -168,3 +168,16 @@ def test_a_value_that_cannot_be_stored_is_told_with_what_returned_it(engine: Eng
     error = run.info().error
     assert error is not None
     assert (error.type, error.message[: len(why)]) == ("CodecError", why)
+
+
+def test_a_call_without_await_as_an_argument_blocks_the_run_before_the_step_is_called(engine: Engine) -> None:
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> int:
+        call = wf.execute("a", add, 1)
+        try:
+            return await wf.execute("b", add, 1, call)  # type: ignore[arg-type]
+        finally:
+            call.close()  # else it warns, whenever the last traceback goes
+
+    assert "wf.execute('b'): argument 2 is a call without `await`: await it first" in blocked_by(engine, flow)
+    assert {entry.kind for run in engine.runs() for entry in engine.get(run.id).timeline()} == {"revision"}
