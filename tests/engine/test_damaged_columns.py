@@ -190,11 +190,8 @@ class PostgresSchema:
 
     def restore(self) -> None:
         """Let the store be what was kept."""
-        for name in self._tables:
-            self._execute(
-                (f"delete from {self._schema}.{name}",),
-                (f"insert into {self._schema}.{name} table {self._schema}_{name}",),
-            )
+        whole = [(f"insert into {self._schema}.{name} table {self._schema}_{name}",) for name in self._tables]
+        self._execute(*[(f"delete from {self._schema}.{name}",) for name in self._tables], *whole)
 
     def places(self) -> Iterator[list[Place]]:
         """The places of each column of texts; all others take nothing but numbers."""

@@ -64,14 +64,13 @@ def lock_and_read(
     *,
     within: bool = False,
     skip_locked: bool = False,
-    claims_only: bool = False,
 ) -> tuple[dict[str, RunSnapshot], list[int]]:
     """Begin a transaction, lock the runs and read them, `pending` ones with their pending events.
 
     `publishes` are (run id, name, publish id) to be looked up. `draws` asks for so many new revisions, after the statement that
     guards them. Raises InboxNotEmpty when callers posted something. `within` a transaction that has begun already, the
     function neither begins one nor looks at the inbox. With `skip_locked` a run that another transaction has locked gets a
-    snapshot without revision and epoch. With `claims_only` the transitions are not read.
+    snapshot without revision and epoch.
     """
     parts = shards.split(ids)
     with pipelined(connection):
@@ -87,7 +86,6 @@ def lock_and_read(
             asked = [one for one in publishes if shards.of(one[0]) == shard]
             for read, text, key in _readings(shard, wanted, asked, [run_id for run_id in wanted if run_id in pending]):
                 if text is LOCKED:
-                    read = _read_claims if claims_only else read
                     text = LOCKED_IF_FREE if skip_locked else LOCKED
                 answers.append((read, connection.execute(runner.sql(text), key, prepare=True)))
     if not within and posted.fetchall():
@@ -121,15 +119,9 @@ def _readings(
 
 
 def _read_states(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
-    for run_id, _rev, _epoch, _status, transition, *_rest in rows:
-        runs[restored(run_id)].at(read_transition(transition))
-    _read_claims(runs, rows)
-
-
-def _read_claims(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
-    """The same without the transitions: a damaged one must not keep the claims of an owner from being released."""
-    for run_id, rev, epoch, status, _transition, priority, limits, labels, delay in rows:
+    for run_id, rev, epoch, status, transition, priority, limits, labels, delay in rows:
         run = runs[restored(run_id)]
+        run.at(read_transition(transition))
         run.status = status or run.status
         run.epoch, run.priority, run.limits, run.labels = epoch, priority, restored(limits), labels
         run.rev, run.newest, run.delay = (0 if delay else rev), rev, delay or 0

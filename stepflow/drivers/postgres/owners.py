@@ -210,7 +210,7 @@ class PostgresOwners:
         asked = [(sql(HELD), (shard, name)) for shard in self._shards.all]
         held = [restored(row[0]) for rows in fetch_all(connection, *asked) for row in rows]
         runs, _none = lock_and_read(
-            self._runner, connection, self._shards, held, within=True, skip_locked=now is not None, claims_only=True
+            self._runner, connection, self._shards, held, within=True, skip_locked=now is not None
         )
         dues = [0 if now is None else now]
         counted = []

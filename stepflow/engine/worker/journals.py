@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from stepflow.drivers.port.commit import Claim, Record, Release
+from stepflow.drivers.port.commit import Claim, Record
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import unreadable_claim
 from stepflow.errors import CodecError, Corrupt, NotFound, SchemaMismatch
@@ -29,33 +30,33 @@ async def read_journals(
 
 
 async def read_claims(
-    committer: Committer, store: Store, claims: Sequence[Claim], now: int
-) -> tuple[Begun, list[tuple[Claim, Release]]]:
-    """The record and the journal of each claim; and how to release those that cannot be read, or of which there is no run."""
+    committer: Committer, store: Store, clock: Clock, claims: Sequence[Claim], begun: Callable[[Claim], None]
+) -> Begun:
+    """The record and the journal of each claim. One that cannot be read, or of which there is no run, is released, and `begun` told of it."""
+    plain: Begun = [
+        (claim, record, ()) for claim in claims if (record := claim.record) is not None and not record.journaled
+    ]
+    if len(plain) == len(claims):
+        return plain
     try:
-        return await _read(committer, store, claims), []
+        return await _read(committer, store, claims)
     except UNREADABLE:
-        begun, unread = Begun(), list[tuple[Claim, Release]]()
+        found = Begun()
     for claim in claims:
         try:
-            begun += await _read(committer, store, [claim])
+            found += await _read(committer, store, [claim])
         except UNREADABLE as error:
             log.exception("run %s cannot be read", claim.fence.id, extra={"event": "blocked", "run_id": claim.fence.id})
-            unread.append((claim, unreadable_claim(claim, error, now)))
-    return begun, unread
+            await committer.release(unreadable_claim(claim, error, clock.now()))
+            begun(claim)
+    return found
 
 
 async def _read(committer: Committer, store: Store, claims: Sequence[Claim]) -> Begun:
-    records = [(claim, claim.record) for claim in claims]
-    if None in [claim.record for claim in claims]:
-        absent = [claim.fence.id for claim in claims if claim.record is None]
-        loaded = dict(zip(absent, await committer.call(store.load, absent), strict=True))
-        records = [(claim, claim.record or loaded[claim.fence.id]) for claim in claims]
+    absent = [claim.fence.id for claim in claims if claim.record is None]
+    loaded = dict(zip(absent, await committer.call(store.load, absent), strict=True)) if absent else {}
+    if None in loaded.values():
+        raise NotFound(f"there is a row of the queue, but no run {absent[0]!r}")  # told if it is alone
+    records = [(claim, claim.record or loaded[claim.fence.id]) for claim in claims]
     journals = await read_journals(committer, store, records)
-    return [(claim, _there(claim, record), journals.get(claim.fence.id, ())) for claim, record in records]
-
-
-def _there(claim: Claim, record: Record | None) -> Record:
-    if record is None:
-        raise NotFound(f"there is a row of the queue, but no run {claim.fence.id!r}")
-    return record
+    return [(claim, record, journals.get(claim.fence.id, ())) for claim, record in records if record is not None]

@@ -270,13 +270,9 @@ class Worker:
             partial(take, self._store.claim_if_free), partial(take, self._store.claim)
         )
         self._claiming = False
-        for claim in claims:
+        begun = self._unreleased.begun
+        for claim, record, rows in await read_claims(self._committer, self._store, self._clock, claims, begun):
             self._turns.served(claim.row.flow)
-        begun, unread = await read_claims(self._committer, self._store, claims, self._clock.now())
-        for claim, release in unread:
-            await self._committer.release(release)
-            self._unreleased.begun(claim)
-        for claim, record, rows in begun:
             task = self._begin(claim, record, suspects, rows)
             if self._clock.virtual:
                 await join_task(task)
