@@ -11,6 +11,12 @@ from types import NoneType
 from typing import Any
 
 PLAIN: frozenset[type] = frozenset({str, int, float, bool, NoneType})  # classes whose values are their own JSON
+FIELDS = (
+    "__attrs_attrs__",
+    "__dataclass_fields__",
+    "model_fields",
+    "_fields",
+)  # attributes of classes with declared fields
 LISTED = 20  # choices that the text of an error names
 
 
@@ -22,11 +28,17 @@ def mismatch(expected: type, value: Any) -> TypeMismatch:
     """The error for a value whose class is not exactly the declared one, so that another value would be restored."""
     text, name = f"expected {expected.__qualname__}, found {short_repr(value)}", type(value).__qualname__
     if isinstance(value, expected):
+        declare = f"declare {name} as the type, or " if is_storable(type(value)) else ""
         text += (
-            f", of its subclass {name}: declare {name} as the type, or give a {expected.__qualname__} itself,"
+            f", of its subclass {name}: {declare}give a {expected.__qualname__} itself,"
             f" because a {expected.__qualname__} would be restored"
         )
     return TypeMismatch(text)
+
+
+def is_storable(class_: type) -> bool:
+    """Whether a subclass of a type that can be stored can be stored itself: one of texts or numbers, or one with declared fields."""
+    return issubclass(class_, (str, int, float, Enum)) or any(hasattr(class_, mark) for mark in FIELDS)
 
 
 def short_repr(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any
 
-from stepflow.model.scalars import short_repr
+from stepflow.model.scalars import is_storable, short_repr
 
 _DEEP = 500  # levels; deeper values may exceed the recursion limit of the JSON encoder
 
@@ -85,4 +85,5 @@ def _remedy(value: Any) -> str:
     base = next((one for one in _BASES if isinstance(value, one)), list if isinstance(value, tuple) else None)
     if base is None:
         return ""
-    return f", so a {base.__qualname__} would come back: give {base.__qualname__}(...), or declare {name} as the type"
+    declare = f", or declare {name} as the type" if type(value) is tuple or is_storable(type(value)) else ""
+    return f", so a {base.__qualname__} would come back: give {base.__qualname__}(...){declare}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 import attrs
@@ -241,6 +241,49 @@ def test_plain_input_is_taken_as_it_is_given_but_a_step_must_leave_what_comes_ba
         codec.encode({"pair": (1, 2)})
     with pytest.raises(CodecError, match=r"a key of \$\.by is 1: JSON restores all keys as texts"):
         codec.encode({"by": {1: "a"}})
+
+
+class Month(timedelta):
+    """A subclass of a type that can be stored, which cannot be stored itself."""
+
+
+class Names(list[str]):
+    """Another one."""
+
+
+class Code(str):
+    """One that can."""
+
+    __slots__ = ()
+
+
+class Pair(NamedTuple):
+    """Another one that can."""
+
+    left: int
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "storable"),
+    [
+        (timedelta, Month(1), False),
+        (list[str], Names("a"), False),
+        (str, Code("a"), True),
+        (Any, Names("a"), False),
+        (Any, Code("a"), True),
+        (Any, Pair(1), True),
+        (Any, (1,), True),
+    ],
+)
+def test_a_value_of_a_subclass_is_refused_with_a_remedy_that_works(type_, value, storable):
+    with pytest.raises(CodecError) as caught:
+        Codec(type_).encode(value)
+    assert (f"declare {type(value).__name__} as the type" in str(caught.value)) == storable, caught.value
+    if storable:
+        assert Codec(type(value)).decode(Codec(type(value)).encode(value)) == value
+    else:
+        with pytest.raises(CodecError):
+            Codec(type(value))
 
 
 def test_payload_types():
