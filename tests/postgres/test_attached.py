@@ -69,7 +69,7 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     rev = make(sessions.session(), creation("a", labels={"k": "v"}), creation("b", labels={"k": "v"}, created_at=1))[0]
     sessions.close()
     server.execute(
-        f"drop index {schema}.states_waiting, {schema}.queue_turns, {schema}.states_polling, {schema}.queue_paused, {schema}.queue_marked"
+        f"drop index {schema}.states_waiting, {schema}.queue_turns, {schema}.states_polling, {schema}.queue_paused, {schema}.queue_marked, {schema}.inbox_starts"
     )
     server.execute(
         f"alter table {schema}.labels drop constraint labels_pkey, drop column created_at, add primary key (shard, label, id)"
