@@ -197,7 +197,8 @@ class PostgresStore(Store):
             return next_due.next_due(self._runner, connection, self._shards, self._head, self._claims, flows, now)
 
         found = self._with_inbox_applied(lambda: self._runner.run(ask))
-        if self._nothing_claimed and found.next_due is not None and found.next_due <= now:
+        seems_due = found.next_due is not None and found.next_due <= now
+        if self._nothing_claimed and seems_due and not self._runner.place.citus:
             with self._watch.writing():
                 self._runner.run(lambda c: without_run.block(self._runner, c, self._shards, flows, now))
             return self._with_inbox_applied(lambda: self._runner.run(ask))
