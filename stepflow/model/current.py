@@ -45,6 +45,7 @@ class Current:
     flow: str
     step: str = ""
     attempt: int = 1
+    renewals: int = field(default=0, kw_only=True)  # how often the workflow has begun anew
     caller: Callable[[], StepCaller | None] | None = field(default=None, eq=False, repr=False)  # a weak reference
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
 
@@ -81,9 +82,10 @@ class Current:
     def key(self) -> str:
         """`flow/run/step`: the same for all retries and after a crash; use it as an idempotency key for other systems.
 
-        It is the same in each pass of a loop, too, and after `wf.continue_as_new`: add the number of the pass there.
+        It is the same in each pass of a loop, too. After `wf.continue_as_new` it ends with `#` and how often the workflow has begun anew.
         """
-        return f"{self.flow}/{self.run_id}/{self.step}"
+        key = f"{self.flow}/{self.run_id}/{self.step}"
+        return f"{key}#{self.renewals}" if self.renewals else key
 
 
 _current: ContextVar[Current] = ContextVar("stepflow_current")

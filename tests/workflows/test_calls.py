@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, AsyncEngine, Context, Engine, RunFailed, TimedOut, current, workflow
+from stepflow import AsyncContext, AsyncEngine, Context, Engine, RetryPolicy, RunFailed, TimedOut, current, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 from tests.workflows.flows import CALLS, Customer, Signup, adouble, asignup, double, signup
@@ -320,6 +320,45 @@ def test_continue_as_new_drops_the_journal_and_keeps_events(store: Driver, clock
         engine.run_until_idle(advance=True)
         assert run.result() == "xyz"
         assert run.info().labels == {"a": "b"}
+
+
+@pytest.mark.parametrize("style", ["sync", "async"])
+def test_the_key_of_a_step_is_another_one_in_each_pass(store: Driver, clock: VirtualClock, style: str) -> None:
+    """Else a payment service takes the second month for a repetition of the first."""
+    keys: list[str] = []
+
+    def charge(month: int) -> None:
+        keys.append(current().key)
+        if len(keys) % 2:
+            raise ConnectionError
+
+    def note(item: int) -> None:
+        keys.append(current().key)
+
+    again = RetryPolicy(max_attempts=2, delay=0.0)
+
+    @workflow("w")
+    def sync_flow(wf: Context, month: int) -> None:
+        wf.execute("charge", charge, month, retry=again)
+        wf.map("note", note, [month, month], width=1)
+        if month < 2:
+            wf.continue_as_new(month + 1)
+
+    @workflow("w")
+    async def async_flow(wf: AsyncContext, month: int) -> None:
+        await wf.gather(wf.execute("charge", charge, month, retry=again))
+        await wf.map("note", note, [month, month], width=1)
+        if month < 2:
+            await wf.continue_as_new(month + 1)
+
+    flow: Any = {"sync": sync_flow, "async": async_flow}[style]
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow, 0, id="r")
+        engine.run_until_idle(advance=True)
+        assert run.result() is None
+    first = ["w/r/charge", "w/r/charge", "w/r/note[0]", "w/r/note[1]"]
+    assert keys == first + [f"{key}#1" for key in first] + [f"{key}#2" for key in first]
 
 
 def test_continue_as_new_with_another_type_blocks_the_run(store: Driver, clock: VirtualClock) -> None:

@@ -61,7 +61,7 @@ class BranchTasks:
         told = journal.is_cancelled(around)
         try:
             for branch, call in effect.calls:
-                task = asyncio.create_task(self._in_branch(branch, call, Current(current.run_id, current.flow)))
+                task = asyncio.create_task(self._in_branch(branch, call, evolve(current, step="", attempt=1)))
                 self.branches[task] = running[task] = branch
             while running:
                 if not told and cancelled():

@@ -15,7 +15,7 @@ from functools import partial
 from types import CoroutineType, coroutine
 from typing import Any, ClassVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from stepflow.drivers.port.commit import Committed
 from stepflow.drivers.port.step import Member
@@ -33,7 +33,7 @@ from stepflow.errors import Cancelled, LostClaim, StoreError
 from stepflow.model.current import Current, current, current_step, enter
 from stepflow.model.error_text import is_a
 from stepflow.model.flow import Call
-from stepflow.model.state import CANCEL
+from stepflow.model.state import CANCEL, RENEWED
 from stepflow.model.topic import waiting_label
 from stepflow.replay.branches import Branch
 from stepflow.replay.child_effects import ChildEffect, FirstMessage, LookAt, StartChildren, in_branch
@@ -65,7 +65,8 @@ class WorkflowCalls(WorkflowCommits):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.cancel = self.cancel or CANCEL in self.transition.annotations
-        self.current = Current(self.state.id, self.record.created.flow)
+        renewals = int(self.state.transition.annotations.get(RENEWED, "0"))
+        self.current = Current(self.state.id, self.record.created.flow, renewals=renewals)
         self._is_async = self.workflow.is_async
         self._here = asyncio.current_task if self._is_async else threading.get_ident
 
@@ -354,7 +355,7 @@ class WorkflowCalls(WorkflowCommits):
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
         """The error or the value of one call of a map, which has a context and a task of its own; nothing asks for those of one that was given up."""
-        enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+        enter(evolve(self.current, step=call.key, attempt=call.attempt))
         task, found = asyncio.current_task(), (None, None)  # type: asyncio.Task[Any] | None, tuple[BaseException | None, Any]
         try:
             if call.step.is_async:

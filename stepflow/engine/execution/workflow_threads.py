@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.step import Member
@@ -19,7 +19,7 @@ from stepflow.engine.execution.user_transactions import Refused
 from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of
 from stepflow.engine.threads.deferred_signals import user_code
 from stepflow.errors import RevMismatch, StepflowError, StoreError
-from stepflow.model.current import Current, enter
+from stepflow.model.current import enter
 from stepflow.model.error_text import is_a
 from stepflow.replay.child_effects import ChildEffect, FirstMessage, LookAt, StartChildren
 from stepflow.replay.context import Context
@@ -128,7 +128,7 @@ class WorkflowThreads(WorkflowCalls):
 
     def _beside_sync(self, call: StepCall) -> tuple[Exception | None, Any]:
         """The error or the value of one call of a map, in a thread of its own."""
-        enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+        enter(evolve(self.current, step=call.key, attempt=call.attempt))
         try:
             return None, call.fn(*call.args)
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like in another thread are failures, too
