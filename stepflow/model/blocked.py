@@ -9,8 +9,9 @@ from attrs import frozen
 from stepflow.errors import CodecError, ReplayMismatch
 
 UNKNOWN_OUTCOME = "unknown_outcome"  # also the `blocked_by` of such rows: no definition has this hash
+UNREADABLE = "unreadable"  # also the `blocked_by` of a row of the queue that has no run
 HOST = "host"  # also the `blocked_by` of such rows: any worker may ask the hosts again
-_STORED = re.compile(rf"\[(payload|replay|unreadable|{HOST}|{UNKNOWN_OUTCOME})\] ")
+_STORED = re.compile(rf"\[(payload|replay|{UNREADABLE}|{HOST}|{UNKNOWN_OUTCOME})\] ")
 
 
 @frozen
@@ -42,7 +43,7 @@ def refused(text: str) -> str:
 
 def unreadable(text: str) -> str:
     """The text of a queue row for a run of which something cannot be read."""
-    return f"[unreadable] {text}"
+    return f"[{UNREADABLE}] {text}"
 
 
 def unreadable_row(problem: str) -> str:
