@@ -13,10 +13,9 @@ from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery
 from stepflow.drivers.port.rules import delay_row
 from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
-from stepflow.drivers.rocksdb.records import dump, parse
+from stepflow.drivers.rocksdb.records import UNREADABLE, dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import SchemaMismatch
-from stepflow.model.state import DAMAGED, State, Transition
+from stepflow.model.state import State, Transition
 
 DELAYS, DATA = "delays", "data"  # the series of numbers
 PENDING, FIRED = b"0", b"1"
@@ -80,7 +79,7 @@ def waiting(below: Below, keys: Keys, key: str) -> AttachedTables | None:
 
 def _readable(record: bytes, run_id: str, offset: int) -> AttachedTables | None:
     """The delay of a record, if it can be read."""
-    with suppress(SchemaMismatch, *DAMAGED):
+    with suppress(*UNREADABLE):
         return load(record, run_id, offset)
     return None
 

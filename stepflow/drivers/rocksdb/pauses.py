@@ -6,10 +6,8 @@ from stepflow.drivers.port.pauses import PausedFlowRow
 from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.rocksdb.keys import Keys, after, read_text, text
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.records import dump, parse
+from stepflow.drivers.rocksdb.records import UNREADABLE, dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import SchemaMismatch
-from stepflow.model.state import DAMAGED
 
 
 def write(overlay: Overlay, keys: Keys, changes: Changes) -> None:
@@ -33,7 +31,7 @@ def _since(record: bytes) -> int:
     """Since when a flow is paused; it is so if its record cannot be read, too."""
     try:
         return parse(record)[0] + 0  # type: ignore[no-any-return]
-    except (SchemaMismatch, *DAMAGED):
+    except UNREADABLE:
         return 0
 
 

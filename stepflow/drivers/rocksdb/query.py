@@ -33,15 +33,15 @@ from stepflow.drivers.rocksdb.keys import after, text
 from stepflow.drivers.rocksdb.lists import CHUNK, RocksdbLists
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.prune import pruned
-from stepflow.drivers.rocksdb.records import RunRecord
+from stepflow.drivers.rocksdb.records import UNREADABLE, RunRecord
 from stepflow.drivers.rocksdb.revision_index import Place
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import CodecError, Corrupt, SchemaMismatch
+from stepflow.errors import CodecError, Corrupt
 from stepflow.model.lifecycle import WITHOUT_ROW, Status
-from stepflow.model.state import DAMAGED, new_tuple
+from stepflow.model.state import new_tuple
 
-UNREADABLE = Corrupt, SchemaMismatch, CodecError, *DAMAGED
+UNREADABLE_RUN = Corrupt, CodecError, *UNREADABLE
 
 
 class RocksdbReader:
@@ -110,13 +110,13 @@ class RocksdbReader:
         """The same, but None for those that cannot be read: the load of such a one alone tells why."""
         try:
             return self.load(ids)
-        except UNREADABLE:
+        except UNREADABLE_RUN:
             return [self._load_alone(run_id) for run_id in ids]
 
     def _load_alone(self, run_id: str) -> Record | None:
         try:
             return self.load([run_id])[0]
-        except UNREADABLE:
+        except UNREADABLE_RUN:
             return None
 
     def _ended(self, query: EndedQuery) -> list[str]:

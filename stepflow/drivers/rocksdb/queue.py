@@ -13,11 +13,10 @@ from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.journal import written_by
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.records import RunRecord, dump_owner, parse_event
-from stepflow.errors import SchemaMismatch
+from stepflow.drivers.rocksdb.records import UNREADABLE, RunRecord, dump_owner, parse_event
 from stepflow.model.blocked import unreadable_run
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import DAMAGED, new_tuple
+from stepflow.model.state import new_tuple
 
 
 def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
@@ -28,7 +27,7 @@ def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
     found = overlay.beneath(prefix, run.oldest)
     try:
         return [parse_event(record, run.id, read_number(key, len(prefix))) for key, record in found.items()]
-    except (SchemaMismatch, *DAMAGED) as error:
+    except UNREADABLE as error:
         raise unreadable_run(run.id, damage("event", error)) from error
 
 

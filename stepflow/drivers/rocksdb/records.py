@@ -15,6 +15,8 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import DAMAGED, EMPTY, State, Transition, Unreadable, encode_map, new_tuple
 
 FORMAT = 1
+UNREADABLE = SchemaMismatch, *DAMAGED
+"""What is raised at a record of another form, or of a newer version."""
 UNFINISHED = QueueRow._fields.index("unfinished")
 _BEGIN = f"{FORMAT}\0"  # of a row of the history
 
@@ -113,7 +115,7 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
         flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
         more = [priority + 0, pending + 0, oldest + 0, *more]
         created = Created(flow + "", input_hash + "", created_at + 0)
-    except (SchemaMismatch, *DAMAGED) as error:
+    except UNREADABLE as error:
         created, more, problem = Created("", "", state.committed_at), [], damage("record", error)
         transition = Unreadable(transition.to, transition.annotations, stored=transition.text, problem=problem)
     parts = (transition, state.labels, state.annotations, state.committed_at)
@@ -144,7 +146,7 @@ def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, st
     """
     try:
         return _parsed_revision(record, run_id, rev)
-    except (SchemaMismatch, *DAMAGED) as error:
+    except UNREADABLE as error:
         return State(run_id, rev, Unreadable(problem=damage("revision", error))), rev, ""
 
 
@@ -177,7 +179,7 @@ def dump_row(row: QueueRow) -> bytes:
 
 
 def parse_row(record: bytes) -> QueueRow:
-    """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes. Raises DAMAGED or SchemaMismatch."""
+    """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes. Raises one of UNREADABLE."""
     row = QueueRow(*(values := parse(record)))
     _numbers = row.due + row.epoch + row.claim_rev + row.priority + row.crashes + row.unfinished  # raises for texts
     _texts = row.flow + row.owner + row.blocked + row.blocked_by + row.limits

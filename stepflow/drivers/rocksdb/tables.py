@@ -12,6 +12,7 @@ from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_numb
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.partitions import Partitions
 from stepflow.drivers.rocksdb.records import (
+    UNREADABLE,
     RunRecord,
     dump,
     dump_row,
@@ -22,10 +23,8 @@ from stepflow.drivers.rocksdb.records import (
     parse_row,
     parse_run,
 )
-from stepflow.errors import SchemaMismatch
 from stepflow.model.blocked import unreadable_row
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import DAMAGED
 
 REMEMBERED = 16_384  # runs without an owner whose newest records stay cached, about 1 KB each
 
@@ -63,7 +62,7 @@ class RocksdbTables:
         """The stored count of a group; its runs are counted again if that cannot be read."""
         try:
             (number,) = parse(record)
-        except (SchemaMismatch, *DAMAGED):
+        except UNREADABLE:
             prefix = self.keys.group(group, flow)
             return sum(1 for _run in self.disk.scan(prefix, after(prefix)))
         return int(number)
@@ -96,7 +95,7 @@ class RocksdbTables:
         """The row of a record; for one that cannot be read a blocked row, which is not written and not claimed."""
         try:
             return parse_row(record)
-        except (SchemaMismatch, *DAMAGED) as error:
+        except UNREADABLE as error:
             self.partitions.unreadable.add(text(key))
             run, why = self.run(key), unreadable_row(f"{type(error).__name__}: {error}")
             if run is None:
