@@ -103,7 +103,7 @@ ENDED = ("completed", "failed", "cancelled")
 _FORMS: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys((POSITION, ALSO, UNWANTED), _check_texts),
     **dict.fromkeys((PAYLOADS, TOPICS), _check_map),
-    **dict.fromkeys((DEADLINE, ATTEMPT, CANCEL, UNFINISHED, REWOUND, ONCE_SINCE, WOKEN, NEXT_ATTEMPT), int),
+    **dict.fromkeys((DEADLINE, ATTEMPT, CANCEL, UNFINISHED, RENEWED, REWOUND, ONCE_SINCE, WOKEN, NEXT_ATTEMPT), int),
     ERROR: _check_error,
     STATUS: _check_status,
 }

@@ -48,6 +48,7 @@ NOTES = {
     "another position": '{"annotations":{"stepflow.state":"[5]"},"to":"order.v1"}',
     "a deadline": '{"annotations":{"stepflow.deadline":"soon"},"to":"order.v1"}',
     "an attempt": '{"annotations":{"stepflow.attempt":"first"},"to":"order.v1"}',
+    "a pass": '{"annotations":{"stepflow.renewed":"many"},"to":"order.v1"}',
     "an error": '{"annotations":{"stepflow.error":"[]"},"to":"order.v1"}',
     "the events of a wait": '{"annotations":{"stepflow.waiting":"event:a","stepflow.also":"b"},"to":"order.v1"}',
     "a status of another version": '{"annotations":{"stepflow.status":"archived"},"to":""}',
