@@ -82,7 +82,8 @@ class Forks:
         plans.refuse_unknown(record.state, rows)
         if record.row is not None and record.row.owner:
             raise StepflowError(f"run {run_id!r} is held by a worker: pause it, and rewind it when it is paused")
-        await self._go_back(record, rows, target, f"rewound to revision {target.state.rev}")
+        anew = await self._anew(run_id, target)
+        await self._go_back(record, rows, target, anew, f"rewound to revision {target.state.rev}")
 
     async def redrive(self, record: Record, commit: Commit) -> None:
         """Let a failed workflow that had children go on behind its failure, by this commit unless some of them were cancelled: these begin anew."""
@@ -90,8 +91,9 @@ class Forks:
         query = RunQuery(self._clock.now(), status="cancelled", labels={PARENT: run_id}, limit=1)
         if await self._reader.read(query) or await self._reader.read(evolve(query, status=None, open=True)):
             rows, target = await self._reader.call(self._targets.at_revision, record, record.state.rev)
-            if await self._anew(run_id, target):
-                await self._go_back(record, rows, target, commit.writes[0].state.transition.annotations[NOTE])
+            if anew := await self._anew(run_id, target):
+                note = commit.writes[0].state.transition.annotations[NOTE]
+                await self._go_back(record, rows, target, anew, note)
                 return
         await self._committer.submit(commit)
         self._notifier.run_changed(run_id)
@@ -102,9 +104,12 @@ class Forks:
         children = [one for some in plans.started(run_id, target.rows).values() for one in some]
         return set(await self._cancelled(children, target))
 
-    async def _go_back(self, record: Record, rows: tuple[JournalRow, ...], target: ForkPoint, note: str) -> None:
+    async def _go_back(
+        self, record: Record, rows: tuple[JournalRow, ...], target: ForkPoint, anew: set[str], note: str
+    ) -> None:
+        """Commit that the run goes on from the target; the children `anew` begin again."""
         run_id, state, now = record.state.id, record.state, self._clock.now()
-        text, anew = await self._exchange(target.state), await self._anew(run_id, target)
+        text = await self._exchange(target.state)
         own, transition = target.state if UNREAD in state.labels else state, target.transition
         labels = {**_users(target.state.labels), **reserved(own.labels)}
         children = plans.started(run_id, target.rows)
