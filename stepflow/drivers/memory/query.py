@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from operator import attrgetter, itemgetter
 
@@ -155,6 +156,10 @@ def _fits(tables: MemoryTables, run: MemoryRun, query: RunQuery) -> bool:
     )
 
 
+def _fitting(tables: MemoryTables, runs: Iterable[MemoryRun], query: RunQuery) -> list[MemoryRun]:
+    return [run for run in runs if _fits(tables, run, query)]
+
+
 def _is_asleep(run: MemoryRun, now: int) -> bool:
     row = run.row
     return row is not None and not row.owner and not (row.blocked or row.paused) and row.due > now
@@ -165,15 +170,15 @@ def _runs(tables: MemoryTables, query: RunQuery) -> RunList:
         return RunList(run.record(full=False) for run in map(tables.runs.get, query.ids) if run is not None)
     runs = [run for run in tables.runs.values() if query.order != "due" or _is_asleep(run, query.now)]
     if query.scan is None:  # only runs that fit are put in order: their records and keys cost more than the look
-        runs = [run for run in runs if _fits(tables, run, query)]
+        runs = _fitting(tables, runs, query)
     keyed = sorted(
         ((query.key_of(run.record(full=False)), run) for run in runs), key=itemgetter(0), reverse=not query.ascending
     )
     following = [(key, run) for key, run in keyed if query.is_next(key)]
     looked_at = following if query.scan is None else following[: query.scan + 1]
-    found = RunList(
-        [run.record(full=False) for _key, run in looked_at if _fits(tables, run, query)][: max(query.limit, 0)]
-    )
+    runs = [run for _key, run in looked_at]
+    fitting = runs if query.scan is None else _fitting(tables, runs, query)
+    found = RunList([run.record(full=False) for run in fitting[: max(query.limit, 0)]])
     if len(found) < query.limit and len(looked_at) < len(following):
         found.end = looked_at[-1][0]
     return found
