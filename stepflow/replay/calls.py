@@ -59,7 +59,7 @@ class ContextBase:
         """Begin anew with another input, under the same id: for a workflow without an end, whose journal would grow for ever.
 
         What was recorded is dropped; events that no wait has taken, labels and the number of attempts stay. A step that is called with a
-        key of the pass before has the same `current().key` as there.
+        key of the pass before has another `current().key` than there.
         """
         codec = self._journal.codec
         try:

@@ -1,4 +1,4 @@
-"""Children of a workflow that fails, on a driver: a redrive begins those anew that it cancelled, whoever held them, and no others."""
+"""Children of a workflow that fails, on a driver: a redrive starts again those that the failure cancelled, whoever held them, and no others."""
 
 from __future__ import annotations
 
