@@ -115,7 +115,7 @@ class AsyncRun(Generic[E]):
     def _tell_of_another_flow(self, record: Record, error: CodecError) -> None:
         """Raises CodecError for a value that does not fit as the handle was made with another flow than that of the run."""
         flow = record.created.flow
-        if self._flow is not None and flow != self._flow.name:
+        if self._flow is not None and flow not in ("", self._flow.name):  # empty: it cannot be read
             raise CodecError(
                 f"run {self.id!r} is of flow {flow!r}, not of {self._flow.name!r}: get it with its own flow: {error}"
             ) from error
