@@ -11,12 +11,7 @@ from types import NoneType
 from typing import Any
 
 PLAIN: frozenset[type] = frozenset({str, int, float, bool, NoneType})  # classes whose values are their own JSON
-FIELDS = (
-    "__attrs_attrs__",
-    "__dataclass_fields__",
-    "model_fields",
-    "_fields",
-)  # attributes of classes with declared fields
+FIELDS = ("__attrs_attrs__", "__dataclass_fields__", "model_fields", "_fields")  # of classes that declare some
 LISTED = 20  # choices that the text of an error names
 
 

@@ -42,9 +42,8 @@ def zone_of(tz: object) -> tzinfo:
                 raise StepflowError(
                     f"tz={tz!r:.80}: this machine has no time zone database: pip install tzdata"
                 ) from None
-            lowered = {
-                name.lower(): name for name in known if "/" in name or name.lower() == tz.lower()
-            }  # never another abbreviation: EST for CEST
+            # Never another abbreviation: EST for CEST.
+            lowered = {name.lower(): name for name in known if "/" in name or name.lower() == tz.lower()}
             near = get_close_matches(tz.lower(), lowered, 1, 0.6)
             meant = f"; did you mean {lowered[near[0]]!r}?" if near else ""
             raise StepflowError(

@@ -197,9 +197,9 @@ class PostgresSchema:
         """The places of each column of texts; all others take nothing but numbers."""
         types = "select column_name from information_schema.columns where table_schema = %s and table_name = %s and data_type = 'text' order by 1"
         for table in self._tables:
-            rows = self._execute((f"select ctid::text, row_to_json(t) from {self._schema}.{table} t",))
+            rows = self._execute((f"select row_to_json(t) from {self._schema}.{table} t",))
             for (column,) in self._execute((types, self._schema, table)):
-                yield [Place(table, column, row, run_of(row)) for _ctid, row in rows]
+                yield [Place(table, column, row, run_of(row)) for (row,) in rows]
 
     def damage(self, place: Place, value: object) -> bool:
         """Whether the store takes this value there."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from stepflow.drivers.port.queries import Condition
 
-LEAST_FREE_BYTES = (
-    256 << 20
-)  # less may be gone at once: by a write-ahead log, or by the files that a compaction writes before it deletes others
+# Less may be gone at once: by a write-ahead log, or by the files that a compaction writes before it deletes others.
+LEAST_FREE_BYTES = 256 << 20
 
 
 def disk_space(folder: Path) -> Condition:

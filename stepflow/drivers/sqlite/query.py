@@ -51,7 +51,7 @@ from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.drivers.sqlite.tally import SqliteTally
 from stepflow.model.lifecycle import QueueRow
@@ -109,11 +109,10 @@ HISTORIES = (
     " WHERE shard = ?1 AND rev > 0 AND ?2 > 0 AND id IN (VALUES {rows})"
     " UNION ALL SELECT h.prev, number + 1 FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev"
     " WHERE h.prev > 0 AND number < ?2)"
-    " SELECT s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
-    " FROM chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
+    f" SELECT {STATE} FROM chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
 )
 LAST_REV = 2**63 - 2
-REVISION = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at, s.prev, s.exchange"
+REVISION = f"{STATE}, s.prev, s.exchange"
 REVISIONS = "SELECT {columns} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
 LOAD_DELAY = (
     f"SELECT {DELAY}, r.flow, ifnull(r.input_hash, ''), ifnull(r.created_at, s.due), {QUEUE},"

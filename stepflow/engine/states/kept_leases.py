@@ -101,10 +101,8 @@ class KeptLeases:
     def beat_while_held(self) -> None:
         """Beat, and release what has expired, until no lease is kept and no execution is under way."""
         if (self._beating is None or self._beating.done()) and not self._clock.virtual:
-            beats = self.guard.run_task(self._turn, asyncio.sleep)
-            self._beating = asyncio.get_running_loop().create_task(
-                beats, context=Context()
-            )  # not the calling execution's
+            beats, context = self.guard.run_task(self._turn, asyncio.sleep), Context()  # not the calling execution's
+            self._beating = asyncio.get_running_loop().create_task(beats, context=context)
 
     def close(self) -> None:
         """End the beats."""

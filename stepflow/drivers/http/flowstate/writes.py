@@ -146,9 +146,8 @@ class Writes:
         if not moved:
             return None
         made = {state.id: state for state in newest if state is not None and _has(state, request.token)}
-        first = dict[
-            str, State
-        ]()  # others may have moved them on since, on a server that gives their revisions the token, too
+        # Others may have moved them on since, on a server that gives their revisions the token, too.
+        first = dict[str, State]()
         for state in self._reads.log(max(seen, *(write.state.rev for write in writes))):
             if _has(state, request.token):
                 first.setdefault(state.id, state)
