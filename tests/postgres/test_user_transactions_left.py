@@ -109,10 +109,13 @@ def test_the_server_ends_the_statement_of_a_process_that_died(server: Server) ->
         opened.roll_back()
 
 
+@pytest.mark.parametrize("met", ["cancel", "end"])  # what the function that was given up hears of first
 @pytest.mark.parametrize("style", ["sync", "async", "chain"])
 def test_a_function_that_hangs_is_made_again_and_does_not_wait_for_itself(
-    bank: Bank, style: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bank: Bank, style: str, met: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    if met == "end":  # of its connection
+        monkeypatch.setattr(psycopg.Connection, "cancel_safe", lambda _self, **_options: None)
     monkeypatch.setattr("stepflow.engine.worker.worker.MAX_SLEEP_S", 0.05)  # it looks at the clock soon after the leap
     clock, inside, calls = ManualClock(), threading.Event(), list[int]()
 
@@ -157,6 +160,7 @@ def test_a_function_that_hangs_is_made_again_and_does_not_wait_for_itself(
 
     eventually(lambda: late() != [])  # of a sync workflow its own thread, which ends by itself, tells
     assert late() == ["stepflow"]
+    assert "Refused" not in caplog.text  # it tells what the function raised
 
 
 def insert_now(bank: Bank, name: str) -> None:

@@ -202,7 +202,7 @@ class UserTransactions:
         except BaseException as error:
             yield opened.abandon if attempt.lost else opened.roll_back
             trouble = error if returned and is_a(error, StoreError) else _trouble(opened, error)
-            if trouble is None:
+            if trouble is None or (attempt.interrupted and not returned):  # the function met the end of its transaction
                 raise
             return trouble
         finally:
