@@ -10,6 +10,7 @@ from typing import ClassVar
 import click
 
 from stepflow.cli import exit_codes
+from stepflow.cli.interrupts import interrupted
 from stepflow.cli.refusals import wants_json, write_refusal, write_wrong_use
 from stepflow.cli.verbs import Verbs
 from stepflow.errors import StepflowError
@@ -103,14 +104,15 @@ def app() -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command with `args` (None: `sys.argv`); returns the exit code."""
-    as_json = wants_json(sys.argv[1:] if args is None else args)
+    args = sys.argv[1:] if args is None else args
+    as_json = wants_json(args)
     try:
         code = app.main(args, prog_name="stepflow", standalone_mode=False)
     except click.ClickException as wrong:
         write_wrong_use(wrong, as_json=as_json)
         return wrong.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return exit_codes.INTERRUPTED
+        return interrupted(args)
     except StepflowError as error:
         write_refusal(error, as_json=as_json)
         return exit_codes.REFUSED

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.extras import without_extra
+from stepflow.cli.interrupts import raise_if_stopped
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, read_secrets, secret_option, with_store
 from stepflow.drivers.registry import driver_for
@@ -67,12 +65,12 @@ def command(
     check_address(host, port, "--listen", "--listen")
     config = config_of(application, host, port, certificate, key)
     log_to_stderr(json_logs)
-    signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again when it has shut down
     server = ServingProcess(config, lambda: application.state.stop())  # noqa: PLW0108 - made when it starts
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # uvicorn raises a signal again when it has shut down
+        raise_if_stopped()
         server.run()
-    if not server.started:
-        raise StepflowError(f"the host could not start on {host} port {port}: its log says why")
+        if not server.started:
+            raise StepflowError(f"the host could not start on {host} port {port}: its log says why")
     return 0
 
 
@@ -86,7 +84,3 @@ def _address(text: str) -> tuple[str, int]:
     if parts.hostname is None or port is None:
         raise click.UsageError(f"{text!r}: give HOST:PORT, e.g. 0.0.0.0:9000")
     return parts.hostname, port
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -45,7 +46,7 @@ def command(
         async with change as result:
             run = await engine.start(definition, exchange, id=run_id, labels=dict(labels))
             result["id"] = run.id
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(asyncio.get_running_loop()):
             async with engine.worker():
                 return run.id, definition.result_codec.encode(await run.result(timeout))
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from stepflow.cli.definitions import flows_of
 from stepflow.cli.extras import without_extra
+from stepflow.cli.interrupts import raise_if_stopped
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.output import Output
 from stepflow.cli.settings import PREFIX, PortOption, read_config, warn_of_ignored_variables
@@ -128,11 +127,11 @@ def _serve(
     served = app(driver, tokens=table, origins=origins, flows=flows)
     config = config_of(served, host, port, certificate, key)
     server = ServingProcess(config, served.state.stop)
-    signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again when it has shut down
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # uvicorn raises a signal again when it has shut down
+        raise_if_stopped()
         server.run()
-    if not server.started:
-        raise StepflowError(f"the server could not start on {host} port {port}: its log says why")
+        if not server.started:
+            raise StepflowError(f"the server could not start on {host} port {port}: its log says why")
 
 
 def _open_once(driver: Driver) -> None:
@@ -148,7 +147,3 @@ def _open_once(driver: Driver) -> None:
         log.warning("the store cannot be used yet, GET /readyz tells when it can: %s", error)
     if new:
         log.warning("there was no store at %s: a new one was made, %s", path, driver.url)
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)

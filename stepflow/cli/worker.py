@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 from stepflow.cli import alive
 from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.exit_codes import ATTENTION
-from stepflow.cli.interrupts import sigterm_as_interrupt
+from stepflow.cli.interrupts import raise_if_stopped, sigterm_as_interrupt
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, keep_ids_option, remote_hosts, secret_option, with_store
 from stepflow.cli.values import duration
@@ -86,9 +87,10 @@ def command(
         names = sorted(flow.name for flow in flows) + [f"flows of {host}" for host in hosts]
         target.out.line(f"worker on {target.shown}: {', '.join(names)}")
         if not until_idle:
+            raise_if_stopped()
             await engine.run_forever()
             return 0
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(asyncio.get_running_loop()):
             idle = await engine.run_until_idle()
         if target.out.json:
             target.out.value(idle)
