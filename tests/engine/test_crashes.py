@@ -51,7 +51,7 @@ def test_a_death_without_progress_is_counted_and_shown(engine, die):
     die(flow, "one")
     info = run.info()
     assert (info.status, info.crashes) == (Status.QUEUED, 1)
-    assert "1 process(es) died while they held it without making progress" in run.explain()
+    assert "1 claim(s) of it ended without progress: their processes died" in run.explain()
 
 
 def test_a_death_after_progress_is_forgiven(engine, die):

@@ -143,7 +143,7 @@ def test_a_run_whose_owner_died_is_logged_as_taken_over(store, clock, session, t
     assert [one[:4] for one in told()] == [("taken_over", "one", "order", "start:order")]
 
 
-def test_a_claim_that_was_lost_before_its_release_is_logged_as_taken_over(store, clock, session, told):
+def test_a_claim_that_was_lost_before_its_release_is_logged(store, clock, session, told):
     def ready(order: Order) -> bool:
         other = session("other")
         owners = [peer.owner.id for peer in other.beat(clock.now()).peers]
@@ -156,7 +156,7 @@ def test_a_claim_that_was_lost_before_its_release_is_logged_as_taken_over(store,
         engine.register(order_flow)
         engine.start(order_flow, Order(), id="one")
         engine.run_until_idle()
-        assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
+        assert [one[:3] for one in told()] == [("lost", "one", "order")]
 
 
 def test_a_workflow_is_logged_by_the_key_of_the_step_that_failed(engine, told):

@@ -92,7 +92,7 @@ def chaos(nursery: Nursery, *, lasts_s: float, seed: int) -> None:
     for run_id, entries in histories(nursery.url, chance.sample(ids, min(300, len(ids)))).items():
         check_chain(run_id.partition("-")[0], entries)
     check_store(nursery.url)
-    refused = sum("was taken over" in str(entry.note) for entry in nursery.log.entries("log"))
+    refused = sum("this worker does not go on with it" in str(entry.note) for entry in nursery.log.entries("log"))
     print(
         f"{took:.0f} s: {len(ids)} runs, {len(effects)} steps by {len(Counter(e.who for e in effects))} workers;"
         f" {len(staff.hurt)} kills and stops, {again} steps repeated, {refused} late writes refused"

@@ -71,7 +71,11 @@ def by_step(effects: Iterable[Entry]) -> dict[Key, list[Entry]]:
 def lost(log: Iterable[Entry]) -> set[Key]:
     """The workers that lost a claim, and its run, according to the workers' log."""
     notes = [(entry.who, str(entry.note).split()) for entry in log]
-    return {(who, words[1]) for who, words in notes if words[:1] == ["run"] and words[2:5] == ["was", "taken", "over:"]}
+    return {
+        (who, words[1][:-1])
+        for who, words in notes
+        if words[:1] == ["run"] and words[2:6] == ["this", "worker", "does", "not"]
+    }
 
 
 def check_effects(

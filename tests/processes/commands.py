@@ -96,7 +96,7 @@ def tell_everything(nursery: Nursery) -> None:
         eventually(lambda: run.status() == "queued")  # the other worker frees it, and cannot go on with it
         text = stepflow(nursery, "explain", "run")
         assert "no worker has taken it" in text
-        assert "1 process(es) died while they held it" in text
+        assert "1 claim(s) of it ended without progress: their processes died" in text
         heir = hire(nursery, "heir")
         nursery.log.wait(what="begin", who="heir")
         text = stepflow(nursery, "explain", "run")

@@ -75,7 +75,7 @@ def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
         for child in (first, second):
             child.send(signal.SIGTERM)
             assert child.wait() == 0, child.stderr()
-        assert "run stolen was taken over" in first.stderr()
+        assert "run stolen: this worker does not go on with it" in first.stderr()
         assert run.history() == history
         assert [e.exchange["n"] for e in history] == [0, 1, 2, 3]
         assert again.attempt == 2

@@ -26,7 +26,7 @@ def test_a_step_that_came_too_late_is_that_of_the_worker_that_was_stopped() -> N
     effects = [Entry(n, "one" if n == 0 else "two", "step", "run-1", f"s{n:02}") for n in range(CHAIN)]
     effects.append(Entry(CHAIN, "one", "step", "run-1", "s01"))  # it goes on where it was
     log = [
-        Entry(CHAIN, "one", "log", note="run run-1 was taken over: the claim is gone"),
+        Entry(CHAIN, "one", "log", note="run run-1: this worker does not go on with it: the claim is gone"),
         Entry(0, "two", "log", note=""),
     ]
     assert check_effects(effects, ["run-1"], ["one"], 1, lost(log)) == 1

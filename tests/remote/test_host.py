@@ -308,6 +308,23 @@ def test_a_flowstate_host_takes_the_state_over(store, caller):
         assert len(go.asked) == 1
 
 
+def test_a_commit_of_a_flowstate_host_is_no_takeover(store, caller, caplog):
+    """The host commits before its answer comes: what the worker held is gone, as was agreed."""
+    with Engine(store) as other:
+
+        async def commits_first(scope, receive, send):
+            await body_of(receive)
+            await asyncio.to_thread(lambda: other.do(commit(park(other.get_state("r"), state="by the host"))))
+            await respond(send, 200, pb.Command(noop=pb.NoopCommand()).SerializeToString())
+
+        with hosted(store, [work], commits_first) as go, caller(flowstate=True) as engine:
+            engine.do(commit(park(flowstate_registration(go.url))))
+            engine.start(remote_flow("go"), id="r")
+            engine.run_until_idle()
+            assert (engine.get_state("r").annotation("state"), len(go.asked)) == ("by the host", 1)
+    assert [record.getMessage() for record in caplog.records if hasattr(record, "event")] == []
+
+
 def test_a_flowstate_host_that_never_commits_is_asked_as_often_as_processes_may_die(store, caller):
     with hosted(store, [work], goes_on) as go, caller(flowstate=True) as engine:
         engine.do(commit(park(flowstate_registration(go.url))))

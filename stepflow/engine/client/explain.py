@@ -99,7 +99,8 @@ def explain(
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
     lines += _unread(info)
     if info.crashes:
-        lines.append(f"{info.crashes} process(es) died while they held it without making progress")
+        ended = "their processes died or hung, or gave it to a host that has made no commit"
+        lines.append(f"{info.crashes} claim(s) of it ended without progress: {ended}")
     if info.unreadable and (info.blocked is None or info.blocked.kind != "unreadable"):
         lines.append(f"it cannot be read here: {info.unreadable}")
     return "\n".join(lines)

@@ -61,6 +61,7 @@ class Attempt(ABC):
     cancelled_all: bool = False  # its code cancelled that task, and all others of the loop
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
+    handed_over: bool = False  # a host elsewhere goes on with the State, and commits by itself
     hung: bool = False  # it made no commit for too long: its claim is being released
     ended: str = ""  # the final status, once it is being committed
     failure: BaseException | None = None  # what user code raised last, until it is logged

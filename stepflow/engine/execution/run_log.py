@@ -1,6 +1,6 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`, `conflict`, `late`),
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `lost`, `paused`, `hung`, `conflict`, `late`),
 `run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback
 as `exc_info`, unless it is an error of this library that no code of a user led to.
 """
@@ -46,17 +46,19 @@ def blocked(attempt: Attempt, release: Release) -> None:
 
 
 def taken_over(attempt: Attempt) -> None:
-    """The claim that was just made follows one whose owner died without a commit."""
-    text = "run %s of flow %s goes on at %s: %d owner(s) died while they held it"
+    """The claim that was just made follows some that ended without a commit."""
+    text = "run %s of flow %s goes on at %s, after %d claim(s) without a commit: their owners died or hung, or gave it to a host"
     _log(logging.WARNING, "taken_over", attempt, text, *_names(attempt), attempt.claim.row.crashes)
 
 
 def lost(attempt: Attempt, error: Exception) -> None:
-    """Another owner or commit took the run over while this worker held it, or it was paused."""
+    """Another owner or commit moved the run while this worker held it, or it was paused; nothing is logged of one that a host was to move."""
     if isinstance(error, RunPaused | PauseRequested):
         paused(attempt)
-    else:
-        _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
+    elif not attempt.handed_over:
+        _log(
+            logging.WARNING, "lost", attempt, "run %s: this worker does not go on with it: %s", attempt.state.id, error
+        )
 
 
 def paused(attempt: Attempt) -> None:

@@ -114,6 +114,7 @@ class FunctionAttempt(Attempt):
                 release = release._replace(unfinished=self.unfinished + 1)  # it counts, but is no failure
             if idle:
                 raise _NoProgress("its function made no commit and left the State where it was")
+            self.handed_over = at.handed_over
             if at.handed_over and release is not None and not lease.commits:
                 release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
         except (StoreError, LostClaim) as error:
