@@ -11,7 +11,7 @@ import click
 from stepflow.cli.audited import audited
 from stepflow.cli.definitions import MODULE_HELP, flow_of, flows_of
 from stepflow.cli.interrupts import sigterm_as_interrupt
-from stepflow.cli.start import read_input
+from stepflow.cli.start import given_input
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label
 from stepflow.engine.async_engine import AsyncEngine
@@ -39,7 +39,7 @@ def command(
     """All flows of the module are advanced meanwhile: the run may have children."""
     definition = flow_of(flow)
     change = audited(target, "start_run", "run", run_id or "", flow=definition.name)
-    exchange = read_input(definition, "null" if input is None else input, change)
+    exchange = given_input(definition, "null" if input is None else input, change)
 
     async def work(engine: AsyncEngine) -> tuple[str, str]:
         engine.register(*{one.name: one for one in (*flows_of(flow.partition(":")[0]), definition)}.values())

@@ -14,6 +14,7 @@ from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, timestamp
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.payload_check import read_input
 from stepflow.engine.remote.remote_flow import remote_flow
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
@@ -68,7 +69,7 @@ def command(
     definition = remote_flow(flow) if remote else flow_of(flow, ", or start it by --remote if hosts serve it")
     when = None if at is None else at.isoformat()
     change = audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when)
-    exchange = read_input(definition, "null" if input is None else input, change)
+    exchange = given_input(definition, "null" if input is None else input, change)
 
     async def work(engine: AsyncEngine) -> str:
         async with change as result:
@@ -96,10 +97,9 @@ def command(
     return None
 
 
-def read_input(flow: Flow[Any, Any], text: str, change: AbstractAsyncContextManager[Any]) -> Any:
+def given_input(flow: Flow[Any, Any], text: str, change: AbstractAsyncContextManager[Any]) -> Any:
     """The input of a flow from JSON text. The audit is told of a start that is refused because of it: `change` is its entry."""
     try:
-        return flow.codec.decode(text)
+        return read_input(flow, text)
     except CodecError as error:
-        why = str(error).replace("the stored value does", "it does").removesuffix(f"; {flow.codec.remedy}")
-        raise refused(change, CodecError(f"the input does not fit flow {flow.name!r}: {why}")) from error
+        raise refused(change, error) from error

@@ -37,9 +37,15 @@ def json_text(value: str) -> str:
         json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(
-            f"{text[:60]!r} is not JSON: {error}; a string needs double quotes of its own: '\"Ada\"'"
+            f"{text[:60]!r} is not JSON: {error}; a string needs double quotes of its own: {_quoted(text)}"
         ) from error
     return text
+
+
+def _quoted(text: str) -> str:
+    """How a text is given, as a word of a shell; an example of one that is long, or seems to be other JSON."""
+    plain = len(text) <= 40 and text.isprintable() and not set(text) & set("'\"\\[]{}")
+    return f"'\"{text if plain and text else 'Ada'}\"'"
 
 
 def _no_number(name: str) -> None:

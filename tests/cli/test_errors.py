@@ -29,6 +29,13 @@ CASES = [
     (["start", "shop", '{"number": "x"}'], 1, "the input does not fit flow 'order.v1'"),
     (["start", "shop", '{"number": 1, "colour": 2}'], 1, "colour"),
     (["start", "shop", "{"], 2, "is not JSON"),
+    (
+        ["start", "shop", '{"number": "007"}'],
+        1,
+        "the input does not fit flow 'order.v1': number: \"007\" does not fit: give a whole number, e.g. 3",
+    ),
+    (["run", "shop", '{"number": "007"}'], 1, 'number: "007" does not fit: give a whole number, e.g. 3'),
+    (["start", "shop", "007"], 2, "'\"007\"'"),
     (["start", "shop", "{}", "--at", "2030-01-31"], 2, "with its offset"),
     (["start", "shop", "{}", "--label", "tenant"], 2, "give key=value"),
     (["start", "shop:order_flo", "{}"], 2, "did you mean order_flow?"),

@@ -1,4 +1,4 @@
-"""payload_check: refuses a payload that no wait of a known flow can take, or that the present wait of the run cannot."""
+"""payload_check: refuses an input that does not fit its flow, and a payload that no wait of a known flow can take, or that the present wait of the run cannot."""
 
 from __future__ import annotations
 
@@ -8,8 +8,26 @@ from typing import Any
 from stepflow.drivers.port.commit import Record
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
+from stepflow.model.json_schema import json_schema
 from stepflow.model.schema_check import problem_of
 from stepflow.model.state import PAYLOADS
+
+
+def read_input(flow: Flow[Any, Any], text: str) -> Any:
+    """The input of a flow from JSON text. Raises CodecError, also for what only its codec would take: the text of a number as one."""
+    try:
+        given = flow.codec.decode(text)
+    except CodecError as error:
+        why = str(error).replace("the stored value does", "it does").removesuffix(f"; {flow.codec.remedy}")
+        raise _unfit(flow, why) from error
+    schema = json_schema(flow.codec.type)
+    if schema and (why := problem_of(json.loads(text), schema, schema, strict=True)):
+        raise _unfit(flow, why)
+    return given
+
+
+def _unfit(flow: Flow[Any, Any], why: str) -> CodecError:
+    return CodecError(f"the input does not fit flow {flow.name!r}: {why}")
 
 
 def check_payload(flow: Flow[Any, Any] | None, event: str, payload: str, record: Record | None, now: int) -> None:
