@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def error_line(type: str, message: str) -> str:  # noqa: A002
-    """The type and the message of an error, without a colon if there is no message but the place that follows it."""
+def error_line(type: str, message: str, step: str = "") -> str:  # noqa: A002
+    """The type and the message of an error, without a colon if there is no message but the place that follows it; and the step, if the message does not tell it."""
+    if step and f"{step}]" not in message:
+        message = f"{message} [in step {step}]"
     return f"{type}: {message}" if message.strip() and not message.startswith(" [") else f"{type}{message}".strip()
 
 
@@ -95,16 +97,20 @@ class NotFound(StepflowError):
 
 
 class RunFailed(StepflowError):
-    """The run ended `failed`: `type` and `message` of the error, and its `traceback` as text."""
+    """The run ended `failed`: `type` and `message` of the error, its `traceback` as text, and the `step` that raised it.
+
+    That is the path of a step of a chain, or the key of a call of a workflow; empty if it was none.
+    """
 
     run_id: str
     type: str
     message: str
     traceback: str
+    step: str
 
-    def __init__(self, run_id: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
-        self.run_id, self.type, self.message, self.traceback = run_id, type, message, traceback
-        super().__init__(f"run {run_id!r} failed: {error_line(type, message)}")
+    def __init__(self, run_id: str, type: str, message: str, traceback: str = "", step: str = "") -> None:  # noqa: A002
+        self.run_id, self.type, self.message, self.traceback, self.step = run_id, type, message, traceback, step
+        super().__init__(f"run {run_id!r} failed: {error_line(type, message, step)}")
 
 
 class RunCancelled(StepflowError):

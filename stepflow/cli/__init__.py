@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NoReturn
 
+from stepflow.cli.exit_codes import WRONG_USE
 from stepflow.cli.interrupts import catch_sigterm, interrupted
 
 NEEDS = ("click", "rich")
@@ -29,9 +30,9 @@ def _run(args: Sequence[str]) -> int:
         if find_spec(name) is None:
             extra = "server" if args[:1] == ["serve"] else "cli"
             message = f'the command line needs {name}: pip install "stepflow[{extra}]"'
-            told = json.dumps({"error": "ImportError", "message": message, "exit_code": 2})
+            told = json.dumps({"error": "ImportError", "message": message, "exit_code": WRONG_USE})
             sys.stderr.write(f"{told if '--json' in args else f'error: {message}'}\n")
-            return 2
+            return WRONG_USE
     from stepflow.cli.app import run  # noqa: PLC0415 - needs the extra
 
     return run(args)

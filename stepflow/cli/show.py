@@ -63,6 +63,7 @@ def command(target: StoreTarget, run_id: str, limit: int, modules: tuple[str, ..
         ("flow", info.flow),
         ("status", info.status),
         ("position", " ".join(info.position)),
+        ("failed step", "" if info.error is None else info.error.step),
         ("why", reason(found.explanation) if held_or_due else why(info)),
         ("parent", info.parent),
         ("children", named(children)),

@@ -52,6 +52,6 @@ async def _newer(run: AsyncRun[object], seen: int) -> list[HistoryEntry]:
 def _print(target: StoreTarget, entry: HistoryEntry) -> None:
     if target.out.json:
         return target.out.value(entry)
-    error = "" if entry.error is None else error_line(entry.error.type, entry.error.message)
+    error = "" if entry.error is None else error_line(entry.error.type, entry.error.message, entry.error.step)
     words = (cell(entry.at), str(entry.rev), " ".join(entry.position), entry.status, error)
     return target.out.line("  ".join(word for word in words if word))

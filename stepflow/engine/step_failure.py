@@ -94,8 +94,8 @@ def restored(key: str, text: str) -> Exception:
     return error
 
 
-def described(error: BaseException, trace: TracebackType | None) -> str:
-    """The stored form of the error that ends an attempt, which came through the workflow by `trace`.
+def described(error: BaseException, trace: TracebackType | None, step: str) -> str:
+    """The stored form of the error that ends an attempt, which came through the workflow by `trace`, from the call with the key `step`, if from one.
 
     A step's failure has one traceback: the lines of the workflow, then those of the step, which may have run elsewhere.
     """
@@ -104,12 +104,13 @@ def described(error: BaseException, trace: TracebackType | None) -> str:
     elif is_a(cause := cause_of(error), StepTraceback):
         kind, message, text = kind_of(error), message_of(error), cause.text
     else:
-        return outcomes.describe(error)
+        return outcomes.describe(error, step)
     *before, last = HEADER.split(text)
     if before:
         lines = [line for line in traceback.extract_tb(trace) if not line.filename.startswith(OURS)]
         text = HEADING.join([*before, "".join(traceback.format_list(lines)) + last])
-    return json.dumps({"type": kind, "message": message, "traceback": text})
+    told = {"type": kind, "message": message, "traceback": text}
+    return json.dumps(told | {"step": step} if step else told)
 
 
 def origin(error: BaseException | None, failures: Mapping[str, Exception]) -> str:

@@ -154,7 +154,9 @@ def uncounted(transition: Transition) -> Transition:
 def failure(run_id: str, transition: Transition) -> RunFailed:
     """The stored error of a failed run as the exception that `result()` raises."""
     raw = json.loads(transition.annotations.get(ERROR, "{}"))
-    return RunFailed(run_id, raw.get("type", "?"), raw.get("message", ""), raw.get("traceback", ""))
+    return RunFailed(
+        run_id, raw.get("type", "?"), raw.get("message", ""), raw.get("traceback", ""), raw.get("step", "")
+    )
 
 
 def _short(text: str) -> str:

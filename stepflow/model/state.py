@@ -17,7 +17,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 # Transition annotations that the library writes. Users' own annotations may have any other name.
 POSITION = "stepflow.state"  # JSON list of strings, the position of a step flow
 STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" when the run has ended
-ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here; of a chain also "step"
+ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here; of a step of a chain, or a call of a workflow, also "step"
 WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
 ALSO = "stepflow.also"  # JSON list of the names of the other events that end the wait, besides that of WAITING
 PAYLOADS = "stepflow.payloads"  # JSON {name of an event: JSON schema}: the payloads that end the wait, as far as their types tell

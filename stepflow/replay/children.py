@@ -192,7 +192,7 @@ def end_value(journal: Journal, row: Recorded, child: ChildHandle[Any]) -> Any:
     raw = json.loads(row.text)
     error: Exception
     if "type" in raw:
-        error = RunFailed(child.id, raw["type"], raw["message"], raw["traceback"])
+        error = RunFailed(child.id, raw["type"], raw["message"], raw["traceback"], raw.get("step", ""))
     elif raw["status"] == "cancelled":
         error = RunCancelled(f"run {child.id!r} was cancelled")
     else:

@@ -246,7 +246,7 @@ def test_why_names_the_block_of_a_run_that_had_failed_before(engine):
     engine.register(order)
     run = engine.start(order)
     engine.run_until_idle()
-    assert why(run.info()) == "ConnectionError: no bank"
+    assert why(run.info()) == "ConnectionError: no bank [in step charge]"
     engine.run_until_idle(advance=True)
     assert "the key was used before" in why(run.info())
     assert (

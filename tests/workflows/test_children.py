@@ -192,7 +192,7 @@ def test_a_failed_child_and_its_parent_can_be_redriven(engine: Engine) -> None:
     engine.register(breaks, asks)
     run = engine.start(asks, id="p")
     engine.run_until_idle()
-    assert run.info().error.message == "run 'p/c' failed: ValueError: broken"  # type: ignore[union-attr]
+    assert run.info().error.message == "run 'p/c' failed: ValueError: broken [in step step]"  # type: ignore[union-attr]
     broken[0] = False
     engine.get("p/c").redrive()
     run.redrive()

@@ -266,7 +266,7 @@ def _short_line(info: RunInfo) -> str:
 
 
 def _line(info: RunInfo) -> str:
-    return "" if info.error is None else error_line(info.error.type, info.error.message)
+    return "" if info.error is None else error_line(info.error.type, info.error.message, info.error.step)
 
 
 def shell_word(text: str) -> str:

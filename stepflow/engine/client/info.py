@@ -44,7 +44,7 @@ from stepflow.model.topic import topic_awaited
 
 @frozen
 class RunError:
-    """A stored error: the exception's class name, its message, the traceback as text, and in a chain the path of the step that raised it."""
+    """A stored error: the exception's class name, its message, the traceback as text, and in a chain the path of the step that raised it, in a workflow the key of the call."""
 
     type: str
     message: str

@@ -145,5 +145,5 @@ def _end(record: Record | None) -> ChildEnd:
     raw = {"status": transition.status}
     if transition.status == "failed":
         error = outcomes.failure(record.state.id, transition)
-        raw |= {"type": error.type, "message": error.message, "traceback": error.traceback}
+        raw |= {"type": error.type, "message": error.message, "traceback": error.traceback, "step": error.step}
     return ChildEnd(transition.status, json.dumps(raw), at)

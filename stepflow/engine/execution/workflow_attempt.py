@@ -159,7 +159,7 @@ class WorkflowAttempt(WorkflowThreads):
         """Let the run's own policy call the function again later, or fail the run."""
         trace = traceback_of(error)
         key = step_failure.origin(error, self.journal.failures)
-        text = step_failure.described(error, trace)
+        text = step_failure.described(error, trace, key)
         policy, attempt = self.flow.options.retry, int(self.transition.annotations.get(ATTEMPT, "1"))
         notes = self._kept(POSITION)
         if key:
@@ -246,7 +246,8 @@ class WorkflowAttempt(WorkflowThreads):
         notes |= wait_notes(found.events, found.due, payloads)
         if found.error:
             raw = json.loads(found.error)
-            notes[ERROR] = json.dumps({name: raw[name] for name in ("type", "message", "traceback")})
+            told = {name: raw[name] for name in ("type", "message", "traceback")}
+            notes[ERROR] = json.dumps(told | {"step": found.at.partition(":")[2]})
             notes[NEXT_ATTEMPT] = str(found.attempt)
         return Transition(self.flow.name, notes)
 
