@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stepflow import Engine, MemoryDriver
+from stepflow import Engine
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+from tests.stores import STORES, new_store
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +25,10 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
     """A driver; engines that are opened on it one after the other, or side by side, share what it keeps."""
-    return MemoryDriver() if request.param == "memory" else SqliteDriver(tmp_path / "runs.db")
+    return new_store(request, tmp_path)
 
 
 @pytest.fixture

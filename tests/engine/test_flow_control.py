@@ -85,7 +85,7 @@ def test_a_run_that_sleeps_leaves_its_share_to_others(engine: Engine, clock: Vir
 
 def test_explain_names_the_runs_that_hold_the_places(store: Driver, engine: Engine, session) -> None:
     started(engine, 3, Limit("tenant/acme", 2))
-    session("holder").claim({"pay.v1": pay_flow.definition}, engine.get("r0").info().due.timestamp() * 1e6, 9)
+    session("holder").claim({"pay.v1": pay_flow.definition}, round(engine.get("r0").info().due.timestamp() * 1e6), 9)
     assert engine.get("r0").status() is Status.RUNNING
     assert "at most 2 runs of 'tenant/acme' are held at a time, and these are: 'r0', 'r1'" in engine.get("r2").explain()
     assert engine.get("r2").info().limits == (Limit("tenant/acme", 2),)

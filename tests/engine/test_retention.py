@@ -75,6 +75,8 @@ def test_a_redriven_run_is_safe(engine, clock):
 class LateClock(Clock):
     """The time of another clock, some days later; with real threads, so that the worker prunes automatically."""
 
+    follows_store = False
+
     def __init__(self, days: int) -> None:
         from stepflow.engine.clock import SystemClock
 

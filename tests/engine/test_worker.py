@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, StepFlow, Steps, Workflow, current, named
-from stepflow.drivers.memory.session import MemoryStore
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.store import Store
-from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.engine.worker.styles import UNREADABLE
 from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction
@@ -279,8 +278,8 @@ def test_an_event_that_came_while_the_step_before_its_wait_ran_is_taken_when_tha
 
         monkeypatch.setattr(kind, "next_due", next_due)
 
-    trusting(MemoryStore)
-    trusting(SqliteStore)
+    with closing(store.connect("", Owner("asked", "host", 1), 0)) as session:
+        trusting(type(session))
     flow = (
         named("x", Order).do("first", first).wait_event("w", "paid", int, lambda o, p: None, timeout=timeout).compile()
     )

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stepflow import MemoryDriver
 from stepflow.drivers.port.store import Driver
-from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+from tests.stores import STORES, new_store
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
-    return MemoryDriver() if request.param == "memory" else SqliteDriver(tmp_path / "runs.db")
+    return new_store(request, tmp_path)
 
 
 @pytest.fixture
