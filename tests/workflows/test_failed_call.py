@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from stepflow import Context, RetryPolicy, RunFailed, workflow
+from stepflow import Context, Engine, RetryPolicy, RunFailed, workflow
+from stepflow.testing import VirtualClock
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request, tmp_path):
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/runs.db"
+    with Engine(url, clock=VirtualClock()) as engine:
+        yield engine
 
 
 def test_the_error_of_a_run_names_the_call_that_failed(engine):
