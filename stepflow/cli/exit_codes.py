@@ -21,6 +21,7 @@ OF_VERBS: Mapping[str, Mapping[int, str]] = {
     "host": {REFUSED: "the port is in use, or a file cannot be read"},
     "run": {REFUSED: "the run failed, or --timeout was over"},
     "serve": {REFUSED: "the port is in use, or a file or the store cannot be opened"},
+    "tail": {ATTENTION: "the run ended as failed or cancelled"},
     "worker": {
         ATTENTION: "with --until-idle: it leaves blocked runs",
         INTERRUPTED: "with --until-idle: SIGTERM came before that",

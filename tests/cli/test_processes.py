@@ -99,7 +99,46 @@ def test_tail_follows_until_the_run_ends(spawn, stepflow):
     tail = spawn("tail", "run-1", "--every", "0.05", "--json")
     assert json.loads(tail.stdout.readline())["position"] == ["start:spin.v1"]
     stepflow("cancel", "run-1")
-    assert json.loads(output(tail).splitlines()[-1])["status"] == "cancelled"
+    out, _ = tail.communicate(timeout=100)
+    assert (json.loads(out.splitlines()[-1])["status"], tail.returncode) == ("cancelled", 3)
+
+
+PAY = """
+from stepflow import Context, RetryPolicy, workflow
+
+failures = [ValueError("no bank")]
+
+def charge() -> int:
+    if failures:
+        raise failures.pop()
+    return 900
+
+@workflow("pay")
+def pay(wf: Context) -> int:
+    cents = wf.execute("charge", charge, retry=RetryPolicy(2, delay=0.001))
+    wf.wait_for_event("shipped", "shipped", str)
+    return cents
+"""
+
+
+def test_tail_prints_the_calls_of_a_workflow_while_it_waits(spawn, stepflow, tmp_path):
+    (tmp_path / "pay.py").write_text(PAY)
+    stepflow("start", "pay", "--id", "run-1")
+    eventually(lambda: stepflow("worker", "pay", "--until-idle") and stepflow.json("show", "run-1")["info"]["awaits"])
+    tail = spawn("tail", "run-1", "--every", "0.05", "--json")
+    lines = [json.loads(tail.stdout.readline())]
+    while lines[-1].get("where") != "shipped":
+        lines.append(json.loads(tail.stdout.readline()))
+    calls = [(line["where"], line["kind"], line["text"]) for line in lines if "seq" in line]
+    assert ("charge", "step", "900") in calls
+    stepflow("publish", "run-1", "shipped", '"DHL"')
+    stepflow("worker", "pay", "--until-idle")
+    rest = [json.loads(line) for line in output(tail).splitlines()]
+    assert [(line["where"], line["text"]) for line in rest if "seq" in line] == [("shipped", '"DHL"')]
+    assert rest[-1]["status"] == "completed"
+    again = output(spawn("tail", "run-1", "--json")).splitlines()
+    assert {json.loads(line).get("where") for line in again} >= {"charge", "shipped"}
+    assert "  step charge  900\n" in output(spawn("tail", "run-1"))
 
 
 def test_an_interrupted_tail_ends_with_130(spawn, stepflow):
