@@ -11,13 +11,21 @@ from stepflow.drivers.rocksdb import journal, schedules
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed, waiting
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
-from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.keys import (
+    NUMBER,
+    after,
+    indexed_id,
+    number,
+    queued_key,
+    read_number,
+    read_text,
+    text,
+)
 from stepflow.drivers.rocksdb.records import exchange_of
 from stepflow.drivers.rocksdb.revision_index import places
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 CHUNK = 200  # keys that are checked while the lock is held
-NUMBER = 8
 
 
 class Inspection:
@@ -112,13 +120,13 @@ class Inspection:
             yield f"the queue row of run {name!r} is missing in its partition"
 
     def _indexed(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
-        run_id = _indexed_id(self._keys, key)
+        run_id = indexed_id(self._keys, key)
         run = tables.run(run_id)
         if run is None or key not in run_entries(self._keys, run, tables.row(run_id)):
             yield f"an index names run {run_id!r} where it is not: {key!r}"
 
     def _queued(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
-        name = _queued_name(self._keys, key)
+        name = queued_key(self._keys, key)
         row = tables.row(name)
         if row is None or row_entry(self._keys, row, text(name)) != key:
             yield f"a partition names run {name!r} where it is not: {key!r}"
@@ -170,17 +178,3 @@ class Inspection:
         name = read_text(key, len(self._keys.journal))[0]
         if tables.run(name) is None and waiting(tables, self._keys, name) is None:
             yield f"a journal row of {name!r} belongs to no run"
-
-
-def _indexed_id(keys: Keys, key: bytes) -> str:
-    at = len(keys.ages)  # all kinds are one letter
-    if not key.startswith(keys.ended):
-        at = read_text(key, read_text(key, at)[1])[1]
-    return read_text(key, at + NUMBER)[0]
-
-
-def _queued_name(keys: Keys, key: bytes) -> str:
-    _first, at = read_text(key, len(keys.held))
-    if key.startswith(keys.partitions):
-        at = read_text(key, at + 1)[1] + 2 * NUMBER
-    return read_text(key, at)[0]

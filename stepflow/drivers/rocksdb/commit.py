@@ -37,6 +37,8 @@ def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Co
         result = created or _decided(member, keys, commit, now, me)
     except MEMBER_ERRORS as error:
         result = member_error(error)
+    except StepflowError as error:
+        result = error
     if isinstance(result, StepflowError):
         batch.head.back(before)
     else:

@@ -6,10 +6,12 @@ from pathlib import Path
 from threading import Condition
 
 from stepflow.drivers.rocksdb.disk import Disk
-from stepflow.drivers.rocksdb.keys import HEAD_KEY
+from stepflow.drivers.rocksdb.keys import HEAD_KEY, META
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
+from stepflow.errors import Corrupt
+from stepflow.model.state import DAMAGED
 
 
 class RocksdbDatabase:
@@ -30,12 +32,25 @@ class RocksdbDatabase:
         self.disk.ready()
         if self._generation != self.disk.generation:
             self._spaces.clear()
-            self._head = Head(*parse(self.disk.get(HEAD_KEY) or dump()))
+            self._head = self._read_head()
             self._generation = self.disk.generation
         tables = self._spaces.get(namespace)
         if tables is None:
             tables = self._spaces[namespace] = RocksdbTables(self.disk, namespace)
         return tables
+
+    def _read_head(self) -> Head:
+        record = self.disk.get(HEAD_KEY)
+        if record is None and next(self.disk.scan(b"", META), None) is None:
+            return Head()
+        try:
+            rev, epoch, seq = parse(record or b"")
+            return Head(rev + 0, epoch + 0, seq + 0)
+        except DAMAGED as error:  # numbers would be given again
+            raise Corrupt(
+                f"{self.disk.path}: its record of the last revision cannot be read ({type(error).__name__}: {error}): "
+                "restore a backup; nothing was written"
+            ) from error
 
     @property
     def head(self) -> Head:

@@ -15,6 +15,7 @@ from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import UNREADABLE, dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
+from stepflow.errors import Corrupt
 from stepflow.model.state import State, Transition
 
 DELAYS, DATA = "delays", "data"  # the series of numbers
@@ -33,8 +34,12 @@ class AttachedTables:
 
 
 def last(below: Below, keys: Keys, series: str) -> int:
-    """The number that was given last, 0 before the first."""
+    """The number that was given last, 0 before the first. Raises Corrupt if it cannot be read: it would be given again."""
     record = below.value(keys.numbers + text(series))
+    if record is not None and len(record) != NUMBER:
+        raise Corrupt(
+            f"the last number of {series} cannot be read ({record!r:.80}): restore a backup; nothing was written"
+        )
     return 0 if record is None else read_number(record, 0)
 
 

@@ -15,7 +15,7 @@ from stepflow.drivers.rocksdb.import_guard import rocksdict
 from stepflow.drivers.rocksdb.keys import FORMAT_KEY, Change
 from stepflow.drivers.rocksdb.options import open_options
 from stepflow.drivers.rocksdb.records import FORMAT
-from stepflow.errors import OutcomeUnknown, ReadOnly, SchemaMismatch, StoreError, StoreReplaced
+from stepflow.errors import Corrupt, OutcomeUnknown, ReadOnly, SchemaMismatch, StoreError, StoreReplaced
 
 if TYPE_CHECKING:
     from rocksdict import Rdict, RdictIter
@@ -73,7 +73,10 @@ class Disk:
     def _check_format(self, db: Rdict) -> None:
         record = db.get(FORMAT_KEY)
         if record is not None:
-            found = int(record.split(b" ")[0])
+            word = record.split(b" ")[0]
+            if not word.isdigit():
+                raise Corrupt(f"{self.path} has {record!r:.80} as its format: restore a backup; nothing was written")
+            found = int(word)
             if found > FORMAT:
                 raise SchemaMismatch(
                     f"{self.path} has format {found}, this version of stepflow knows {FORMAT}: "

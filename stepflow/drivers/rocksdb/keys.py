@@ -10,6 +10,7 @@ from stepflow.model.shard import shard_of
 BIAS = 1 << 63
 _eight = struct.Struct(">Q")
 END = b"\0\1"  # of a text
+NUMBER = 8  # bytes
 META = b"\xff"  # no UTF-8 text starts with this byte, so no shard does
 FORMAT_KEY = META + b"format"
 HEAD_KEY = META + b"head"
@@ -107,3 +108,19 @@ class Keys:
     def owned(self, owner: str) -> bytes:
         """The prefix of the rows of an owner."""
         return self._owned[owner]
+
+
+def indexed_id(keys: Keys, key: bytes) -> str:
+    """The id of the run of a key under `ages`, `labels` or `ended`."""
+    at = len(keys.ages)  # all kinds are one letter
+    if not key.startswith(keys.ended):
+        at = read_text(key, read_text(key, at)[1])[1]
+    return read_text(key, at + NUMBER)[0]
+
+
+def queued_key(keys: Keys, key: bytes) -> str:
+    """The queue key of a key under `held` or `partitions`."""
+    _first, at = read_text(key, len(keys.held))
+    if key.startswith(keys.partitions):
+        at = read_text(key, at + 1)[1] + 2 * NUMBER
+    return read_text(key, at)[0]

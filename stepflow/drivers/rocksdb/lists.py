@@ -152,10 +152,11 @@ class RocksdbLists:
         self, prefix: bytes, query: RunQuery, since: int | None, until: int | None, live: bool = False
     ) -> Iterator[Place]:
         """The places that the keys with this prefix have, of those that come next, from number `since` to below `until`."""
-        first, bound = _bounds(query, since, until)
+        (first, bound), at = _bounds(query, since, until), len(prefix)
         low, high, disk = prefix + first, prefix + bound, self._tables.disk
         found = disk.scan(low, high) if query.ascending else disk.scan_back(high, low)
-        return ((key[len(prefix) :], not live or _may_match(mark, query)) for key, mark in found)
+        damaged = self._tables.partitions.unreadable
+        return ((key[at:], not live or _may_match(mark, query) or key[at + NUMBER :] in damaged) for key, mark in found)
 
     def _fitting(self, query: RunQuery, ids: Sequence[str], paused: Collection[str]) -> list[Record]:
         """The records of those runs that match the query now."""

@@ -9,10 +9,8 @@ from stepflow.drivers.port.turns import Order
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.empty_ranges import EmptyRanges
 from stepflow.drivers.rocksdb.index import HELD_BACK, LIMITED, PLAIN, SUSPECTED, Kind, partition_prefix
-from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text
+from stepflow.drivers.rocksdb.keys import NUMBER, Keys, after, number, read_number, read_text
 from stepflow.model.lifecycle import QueueRow, Status
-
-NUMBER = 8  # bytes
 
 
 class RocksdbPartition:
@@ -97,16 +95,6 @@ class Partitions:
             .setdefault(row.priority, RocksdbPartition(prefix, key, row.due, self.unreadable))
         )
         partition.added(key, row.due)
-
-    def entries_of(self, code: bytes) -> list[bytes]:
-        """The entries of the row with this key, found by looking at all of them."""
-        partitions = [one for kinds in self._partitions.values() for some in kinds.values() for one in some.values()]
-        return [
-            key
-            for one in partitions
-            for key, _none in self._disk.scan(one.prefix, after(one.prefix))
-            if key[len(one.prefix) + NUMBER :] == code
-        ]
 
     def _of(self, flow: str, definition: str) -> Iterator[tuple[Kind, int, RocksdbPartition]]:
         """(kind, priority, partition) of all partitions without limits that this definition may claim."""
@@ -236,7 +224,9 @@ class Partitions:
             if _may_be(status, letter, told)
             for one in some.values()
         ]
-        return [self._until(one.prefix, now if status is Status.QUEUED else None) for one in partitions]
+        walks = [self._until(one.prefix, now if status is Status.QUEUED else None) for one in partitions]
+        unreadable = [read_text(code, 0)[0] for code in self.unreadable]
+        return [*walks, iter(unreadable)] if status is Status.BLOCKED else walks
 
     def _until(self, prefix: bytes, now: int | None) -> Iterator[str]:
         """The keys of the rows of a partition, as of this call; those that are due `now`, if it is given."""

@@ -28,8 +28,8 @@ from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import journal, pauses, schedules
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
-from stepflow.drivers.rocksdb.index import LIVE, status_at
-from stepflow.drivers.rocksdb.keys import after, text
+from stepflow.drivers.rocksdb.index import LIVE, age_entry, status_at
+from stepflow.drivers.rocksdb.keys import after, read_text, text
 from stepflow.drivers.rocksdb.lists import CHUNK, RocksdbLists
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.prune import pruned
@@ -155,6 +155,7 @@ class RocksdbReader:
             kept, paused = [item for item in tables.counts.items() if item[1]], pauses.names(tables)
             prefixes = {flow: tables.keys.group(LIVE, flow) for (group, flow), _count in kept if group == LIVE}
             live = {flow: tables.disk.scan(prefix, after(prefix)) for flow, prefix in prefixes.items()}
+            changed = self._unreadable_rows()
         counts = Counter[tuple[str, str]]()
         for (group, flow), count in kept:
             if group != LIVE:
@@ -162,4 +163,18 @@ class RocksdbReader:
         for flow, found in live.items():
             for mark, count in Counter(mark for _key, mark in found).items():
                 counts[flow, status_at(mark, query.now, flow_paused=flow in paused)] += count
-        return [Tally(flow, status, count) for (flow, status), count in sorted(counts.items())]
+        for flow, marked, mark in changed:
+            counts[flow, status_at(marked, query.now, flow_paused=flow in paused)] -= 1
+            counts[flow, status_at(mark, query.now, flow_paused=flow in paused)] += 1
+        return [Tally(flow, status, count) for (flow, status), count in sorted(counts.items()) if count]
+
+    def _unreadable_rows(self) -> list[tuple[str, bytes, bytes]]:
+        """Flow, mark in the index, and mark as they are read, of the runs whose row of the queue was found damaged."""
+        tables, found = self._tables, list[tuple[str, bytes, bytes]]()
+        for code in tables.partitions.unreadable:
+            key = read_text(code, 0)[0]
+            if (run := tables.run(key)) is not None:
+                entry, mark = age_entry(tables.keys, run, tables.row(key))
+                marked = tables.disk.get(entry)
+                found += [] if marked is None else [(run.created.flow, marked, mark)]
+        return found

@@ -31,6 +31,7 @@ class RunRecord:
 
     `code` is the id as part of a key, `exchange_rev` the revision that holds the exchange's text, `pending` the number
     of events that no wait took yet, `oldest` a seq that none of them is below; `journaled`: it has journal rows.
+    `unread`: its record cannot be read, and is replaced only together with a new revision.
     """
 
     id: str
@@ -47,6 +48,7 @@ class RunRecord:
     oldest: int = 0
     limits: str = ""
     journaled: bool = False
+    unread: bool = False
 
     def state(self) -> State:
         """The State of the newest revision."""
@@ -56,12 +58,12 @@ class RunRecord:
     def copy(self) -> RunRecord:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
-        more = (self.priority, self.pending, self.oldest, self.limits, self.journaled)
+        more = (self.priority, self.pending, self.oldest, self.limits, self.journaled, self.unread)
         return RunRecord(self.id, self.code, self.created, self.rev, *parts, *more)
 
     def moved(self, state: State, rev: int, now: int) -> None:
         """Take over the position, labels and annotations of `state` as revision `rev`."""
-        self.rev, self.transition, self.committed_at = rev, state.transition, now
+        self.rev, self.transition, self.committed_at, self.unread = rev, state.transition, now, False
         if state.labels is not self.labels:  # a copy: later changes by the caller do not reach the store
             self.labels = dict(state.labels)
         if state.annotations is not self.annotations:
@@ -87,9 +89,9 @@ def _newer(found: object) -> SchemaMismatch:
     )
 
 
-def fixed(run: RunRecord) -> tuple[Created, int, int, int, str, bool]:
-    """What is stored once per run, beside its history."""
-    return run.created, run.priority, run.pending, run.oldest, run.limits, run.journaled
+def fixed(run: RunRecord) -> tuple[Created, int, int, int, str, bool, bool]:
+    """What is stored once per run, beside its history, and whether it could be read."""
+    return run.created, run.priority, run.pending, run.oldest, run.limits, run.journaled, run.unread
 
 
 def dump_run(run: RunRecord) -> bytes:
@@ -110,16 +112,18 @@ def _last(limits: str) -> str:
 def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> RunRecord:
     """The run of a record, and of that of its newest revision; its transition is Unreadable if one of them cannot be read."""
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
-    transition = state.transition
+    transition, unread = state.transition, False
     try:
         flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
-        more = [priority + 0, pending + 0, oldest + 0, *more]
+        limits, journaled = *more, *("", False)[len(more) :]
+        fields = (priority + 0, pending + 0, oldest + 0, limits + "", journaled)
         created = Created(flow + "", input_hash + "", created_at + 0)
     except UNREADABLE as error:
-        created, more, problem = Created("", "", state.committed_at), [], damage("record", error)
+        created, fields, unread = Created("", "", state.committed_at), (0, 0, 0, "", False), True
+        problem = "; ".join(filter(None, (transition.problem, damage("record", error))))
         transition = Unreadable(transition.to, transition.annotations, stored=transition.text, problem=problem)
-    parts = (transition, state.labels, state.annotations, state.committed_at)
-    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, *more)
+    parts = (transition, state.labels, state.annotations, state.committed_at, exchange_rev)
+    return RunRecord(run_id, code, created, rev, *parts, *fields, unread)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:

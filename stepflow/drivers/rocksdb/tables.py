@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.rocksdb import damaged
 from stepflow.drivers.rocksdb.disk import Disk
-from stepflow.drivers.rocksdb.index import index_change, kind_of, row_entry
+from stepflow.drivers.rocksdb.index import Side, index_change, kind_of, row_entry
 from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.partitions import Partitions
@@ -25,6 +26,7 @@ from stepflow.drivers.rocksdb.records import (
 )
 from stepflow.model.blocked import unreadable_row
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import Unreadable
 
 REMEMBERED = 16_384  # runs without an owner whose newest records stay cached, about 1 KB each
 
@@ -82,7 +84,9 @@ class RocksdbTables:
         for n, newest in zip(known, self.disk.last_of(start + codes[n] for n in known), strict=True):
             if newest is not None:
                 rev = read_number(newest[0], len(start) + len(codes[n]))
-                self._runs[ids[n]] = parse_run(records[n] or b"", ids[n], codes[n], rev, newest[1])
+                self._runs[ids[n]] = run = parse_run(records[n] or b"", ids[n], codes[n], rev, newest[1])
+                if run.unread:
+                    damaged.complete(self.disk, self.keys, run)
 
     def row(self, key: str) -> QueueRow | None:
         """The queue row of that key."""
@@ -141,20 +145,27 @@ class RocksdbTables:
             run = self.run(key)
             self._row_entries(out, key, row, text(key) if run is None else run.code)
             if run is not None and key not in overlay.runs:
-                index_change(out, groups, keys, (run, self.row(key)), (run, row))
+                self._index(out, groups, (run, self.row(key)), (run, row))
         for run_id, run in overlay.runs.items():
             old, row = self.run(run_id), overlay.row(run_id)
-            if old is None or fixed(old) != fixed(run):
+            if not run.unread and (old is None or fixed(old) != fixed(run)):
                 out[keys.runs + run.code] = dump_run(run)
-            index_change(out, groups, keys, (old, self.row(run_id)), (run, row))
+            self._index(out, groups, (old, self.row(run_id)), (run, row))
         for run_id in overlay.gone:
-            index_change(out, groups, keys, (self.run(run_id), self.row(run_id)), (None, None))
+            self._index(out, groups, (self.run(run_id), self.row(run_id)), (None, None))
             out[keys.runs + text(run_id)] = None
         for group, more in groups.items():
             if more:
                 self.counts[group] += more
                 out[self._count_key(group)] = dump(self.counts[group]) if self.counts[group] else None
         return out
+
+    def _index(self, out: Change, groups: Counter[tuple[str, str]], before: Side, side: Side) -> None:
+        """Write what a change of a run and its row makes of the indexes."""
+        if before[0] is not None and type(before[0].transition) is Unreadable:
+            damaged.reindex(self.disk, self.keys, out, groups, before, side)
+        else:
+            index_change(out, groups, self.keys, before, side)
 
     def _count_key(self, group: tuple[str, str]) -> bytes:
         return self.keys.counts + text(group[0]) + text(group[1])
@@ -163,17 +174,11 @@ class RocksdbTables:
         keys, old = self.keys, self.row(key)
         out[keys.queue + code] = None if row is None else dump_row(row)
         if code in self.partitions.unreadable:
-            out.update(dict.fromkeys(self._entries_of(code)))
+            out.update(dict.fromkeys(damaged.entries_of(self.disk, keys, key)))
         elif old is not None:
             out[row_entry(keys, old, code)] = None
         if row is not None:
             out[row_entry(keys, row, code)] = b""
-
-    def _entries_of(self, code: bytes) -> list[bytes]:
-        """The index entries of a row that cannot be read, from which they would follow."""
-        disk, held = self.disk, self.keys.held
-        entries = [key for key, _none in disk.scan(held, after(held)) if key[read_text(key, len(held))[1] :] == code]
-        return [*entries, *self.partitions.entries_of(code)]
 
     def adopt(self, overlay: Overlay) -> None:
         """Apply an overlay that was written to disk to the cache."""
