@@ -23,7 +23,7 @@ from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
-from stepflow.drivers.sqlite.rows import NUMBER
+from stepflow.drivers.sqlite.rows import NUMBER, unreadable_cancel
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage, admission, after_start
@@ -37,7 +37,7 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    f"SELECT {NUMBER.format('priority')}, q.due, q.id, q.flow, {NUMBER.format('crashes')}, {NUMBER.format('cancel')}, q.limits,"
+    f"SELECT {NUMBER.format('priority')}, q.due, q.id, q.flow, {NUMBER.format('crashes')}, q.cancel, q.limits,"
     f" {NUMBER.format('unfinished')}, ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
     f" {RUN}, s.exchange_rev"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
@@ -89,6 +89,8 @@ TAKE = (
     " ON CONFLICT (rowid) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, claim_rev = excluded.claim_rev,"
     " blocked = '', blocked_by = ''"
 )
+# A row whose cancel mark is damaged goes to the partition where no claim looks; the mark stays.
+SET_ASIDE = "UPDATE stepflow_queue SET partition = 3, blocked = ?, blocked_by = '' WHERE rowid = ?"
 PROMOTE = (
     "UPDATE stepflow_queue SET partition = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
     " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
@@ -103,8 +105,9 @@ def has_special(connection: sqlite3.Connection, shard: str, flow: str) -> bool:
 Found = tuple[Any, ...]
 """A row of CANDIDATES. What belongs to its State is None for a delay."""
 
-ID, FLOW, LIMITS = 2, 3, 6
+ID, FLOW, CANCEL, LIMITS = 2, 3, 5, 6
 _order = itemgetter(0, 1, ID)
+PLACE = 9
 WHOLE = 11  # columns before those of the State
 
 
@@ -227,7 +230,17 @@ class SqliteClaims:
                 self.rows.limit(one[ID], rest)
         return found
 
+    def _readable(self, found: Sequence[Found]) -> Sequence[Found]:
+        """The rows whose cancel mark can be read; the others are set aside."""
+        damaged = [one for one in found if not isinstance(one[CANCEL], int)]
+        if not damaged:
+            return found
+        values = [(unreadable_cancel(one[CANCEL]), one[PLACE]) for one in damaged]
+        self.rows.connection.executemany(SET_ASIDE, values)
+        return [one for one in found if one not in damaged]
+
     def _take(self, found: Sequence[Found]) -> list[Claim]:
+        found = self._readable(found)
         if not found:
             return []
         epoch, owner = self.rows.epochs(), self.owner

@@ -22,7 +22,7 @@ STATUS = status_sql(
         "no_row": "q.id IS NULL",
         "awaits_event": "s.event <> ''",
         "owned": "q.owner <> ''",
-        "paused": "(q.paused OR s.flow IN (SELECT p.flow FROM stepflow_paused_flows AS p WHERE p.shard = s.shard))",
+        "paused": "(q.paused <> 0 OR s.flow IN (SELECT p.flow FROM stepflow_paused_flows AS p WHERE p.shard = s.shard))",
         "blocked": "q.blocked <> ''",
         "due": "q.due <= :now",
         "polls": "s.polls",
@@ -181,7 +181,7 @@ class SqliteSearch:
         key = {"id": "0, s.id", "due": "q.due, q.id"}.get(query.order, "s.created_at, s.id")
         terms = [_BY_ID, f"s.status IN ({self.statuses})", *self._next(key), *self._created(), *self._prefixed()]
         terms += [*self._of_flow(), *self._terms(ids), *self._live("s.status <> '' OR ")]
-        return [*terms, *_ASLEEP, "NOT q.paused"] if query.order == "due" else terms
+        return [*terms, *_ASLEEP, "q.paused = 0"] if query.order == "due" else terms
 
     def _labelled(self, number: int) -> Stream:
         """The runs that have a label, in the order in which they were created."""

@@ -15,6 +15,7 @@ from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.database import SqliteDatabase
+from stepflow.drivers.sqlite.meta import damages
 from stepflow.drivers.sqlite.prune import SqlitePruning
 from stepflow.errors import Corrupt
 from stepflow.model.lifecycle import SUSPECT
@@ -111,6 +112,7 @@ class SqliteMaintenance(Maintenance):
             problems = [f"SQLite: {text}" for text in found if text != "ok"]
             if problems:
                 return problems
+            problems += damages(reader)
             for text, query in CHECKS.items():
                 things = reader.execute(f"{query} LIMIT {SHOWN}")
                 problems += [text.format(repr(row[0])) for row in things]

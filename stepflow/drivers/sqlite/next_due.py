@@ -10,7 +10,7 @@ from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES, has_special
 from stepflow.drivers.sqlite.limits import SqliteLimits
-from stepflow.drivers.sqlite.rows import head
+from stepflow.drivers.sqlite.meta import head
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.model.limits import due_of
 

@@ -21,7 +21,7 @@ from stepflow.drivers.sqlite import tally
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import OVER
 from stepflow.drivers.sqlite.lists import FLOWS
-from stepflow.drivers.sqlite.rows import HEAD
+from stepflow.drivers.sqlite.meta import HEAD
 from stepflow.model.lifecycle import FINAL
 
 _KEPT = (

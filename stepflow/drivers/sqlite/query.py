@@ -49,9 +49,10 @@ from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_dela
 from stepflow.drivers.sqlite.journal import SqliteJournal
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
+from stepflow.drivers.sqlite.meta import head
 from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, read_event, read_queue
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.drivers.sqlite.tally import SqliteTally
 from stepflow.model.lifecycle import QueueRow

@@ -16,6 +16,7 @@ from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.sqlite.bulk import many
+from stepflow.drivers.sqlite.meta import epochs
 from stepflow.drivers.sqlite.rows import QUEUE, partition, read_queue
 from stepflow.model.lifecycle import QueueRow
 
@@ -61,6 +62,8 @@ PUT = (
 
 
 MARK = "UPDATE stepflow_queue SET cancel = ?, paused = ? WHERE shard = ? AND id = ?"
+# Free a row of which something cannot be read.
+FREE = "UPDATE stepflow_queue SET owner = '', epoch = ?, partition = 1 WHERE shard = ? AND id = ?"
 
 
 @define
@@ -73,9 +76,7 @@ class ReadyRows:
 
     def epochs(self, number: int = 1) -> int:
         """Reserve epochs; the result is the first of them."""
-        self.connection.execute("UPDATE stepflow_meta SET value = value + ? WHERE name = 'epoch'", (number,))
-        row = self.connection.execute("SELECT value FROM stepflow_meta WHERE name = 'epoch'").fetchone()
-        return int(row[0]) - number + 1
+        return epochs(self.connection, number)
 
     def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str, str]] = ()) -> RunSnapshot:
         """A run, or a pending delay, for the rules; `publishes` are (run id, name, publish id) to be looked up."""
@@ -158,13 +159,15 @@ class ReadyRows:
 
     def _free(self, owner: str, freed: Callable[[QueueRow, int, Progress], QueueRow]) -> bool:
         found = self.connection.execute(HELD, (self.shard, owner)).fetchall()
-        rows = {
-            key: freed(row, rev, progress_of(json.loads(kinds)))
-            for *columns, key, rev, kinds in found
-            if (row := read_queue(columns)) is not None
-        }
+        rows: dict[str, QueueRow] = {}
+        for *columns, key, rev, kinds in found:
+            row = read_queue(columns)
+            if row is not None and row.blocked:  # a row that is owned is blocked by nothing but damage
+                self.connection.execute(FREE, (self.epochs(), self.shard, key))
+            elif row is not None:
+                rows[key] = freed(row, rev, progress_of(json.loads(kinds)))
         self.requeue(rows)
-        return bool(rows)
+        return bool(found)
 
     def _forget(self, owner: str) -> bool:
         key = (self.shard, owner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,20 +11,15 @@ from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.state import Transition
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
-# A column holds what was written to it, so a damaged one may have a text: as a count that is 0, as a due time it keeps the row
-# from being claimed.
+# A column holds what was written to it, so a damaged one may have a text: as a count that is 0, as a mark of a pause it is set.
+# As a due time it keeps the row from being claimed, as a cancel mark too: the first claim sets the row aside.
 NUMBER = "cast(q.{} AS INTEGER)"
 QUEUE = (
     f"q.flow, q.due, q.owner, {NUMBER.format('epoch')}, {NUMBER.format('claim_rev')}, {NUMBER.format('priority')},"
-    f" {NUMBER.format('crashes')}, {NUMBER.format('cancel')}, q.blocked, q.blocked_by, q.limits,"
-    f" {NUMBER.format('unfinished')}, {NUMBER.format('paused')}"
+    f" {NUMBER.format('crashes')}, q.cancel, q.blocked, q.blocked_by, q.limits,"
+    f" {NUMBER.format('unfinished')}, q.paused <> 0"
 )
 EVENT = "run_id, name, id, payload, published_at, seq, ifnull(traceparent, '')"
-
-HEAD = (
-    "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
-    " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
-)
 
 
 def derived_of(transition: Transition) -> tuple[str, str, bool]:
@@ -40,8 +34,15 @@ def read_queue(row: Sequence[Any]) -> QueueRow | None:
         return None
     if not isinstance(due, int):
         blocked, by, due = unreadable_row(f"its due time {due!r:.80} is no number"), "", 0
+    if not isinstance(cancel, int):
+        blocked, by, cancel = unreadable_cancel(cancel), "", 0
     rest = blocked, by, limits, unfinished, bool(paused)
     return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), *rest)
+
+
+def unreadable_cancel(cancel: object) -> str:
+    """The text of a row whose cancel mark is damaged."""
+    return unreadable_row(f"its cancel mark {cancel!r:.80} is no number: somebody may have cancelled the run")
 
 
 def read_event(row: tuple[Any, ...]) -> Event:
@@ -56,8 +57,3 @@ def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "", paused
     if crashes >= SUSPECT:
         return 2
     return 1 if blocked_by or due <= now else 0
-
-
-def head(connection: sqlite3.Connection) -> int:
-    """The newest revision of the store."""
-    return int(connection.execute(HEAD).fetchone()[0])

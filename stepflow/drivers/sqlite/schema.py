@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from stepflow.drivers.sqlite.delays import remember
+from stepflow.drivers.sqlite.meta import damaged, number_of
 from stepflow.errors import SchemaMismatch, StoreError
 
 SHARDS = 1  # SQLite has one writer: more shards have no effect
@@ -54,12 +55,10 @@ def statements(script: str) -> Iterator[str]:
 def version(connection: sqlite3.Connection) -> int:
     """The number of the last migration of the file, 0 for none."""
     found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'stepflow_meta'").fetchone()
-    return meta(connection, "schema") if found else 0
-
-
-def meta(connection: sqlite3.Connection, name: str) -> int:
-    """A number of the table `stepflow_meta`."""
-    return int(connection.execute("SELECT value FROM stepflow_meta WHERE name = ?", (name,)).fetchone()[0])
+    last = number_of(connection, "schema") if found else 0
+    if found and last < 1:
+        raise damaged(connection, "schema")
+    return last
 
 
 def check(connection: sqlite3.Connection, path: Path) -> bool:
@@ -70,8 +69,8 @@ def check(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} has schema {last}, this version of stepflow knows {newest()}: "
             "update stepflow here, or use another file; nothing was changed"
         )
-    if last and meta(connection, "shards") != SHARDS:
-        raise SchemaMismatch(f"{path} has {meta(connection, 'shards')} shards, SQLite stores have {SHARDS}")
+    if last and (shards := number_of(connection, "shards")) != SHARDS:
+        raise SchemaMismatch(f"{path} has {shards} shards, SQLite stores have {SHARDS}")
     return last == newest()
 
 

@@ -16,7 +16,7 @@ from stepflow.drivers.port.queries import Tally
 from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, kept, tallies
 from stepflow.drivers.sqlite.list_ways import ROW, STATUS
 from stepflow.drivers.sqlite.lists import FLOWS
-from stepflow.drivers.sqlite.rows import head
+from stepflow.drivers.sqlite.meta import head
 from stepflow.model.lifecycle import FINAL
 from stepflow.model.state import ENDS
 

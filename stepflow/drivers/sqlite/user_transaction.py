@@ -14,8 +14,8 @@ from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.commit_fast import REVISION
 from stepflow.drivers.sqlite.database import SqliteDatabase, roll_back
 from stepflow.drivers.sqlite.errors import translate, translated
+from stepflow.drivers.sqlite.meta import head
 from stepflow.drivers.sqlite.owners import SqliteOwners
-from stepflow.drivers.sqlite.rows import head
 from stepflow.drivers.sqlite.users_connection import BELONGS, SqliteUsersConnection
 from stepflow.errors import StepflowError, StoreError
 
