@@ -13,7 +13,11 @@ import pytest
 from rocksdict import Options, Rdict
 
 from stepflow import CodecError, Context, Engine, Limit, Status, named, workflow
+from stepflow.drivers.port import inbox
+from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
+from stepflow.drivers.port.inbox import dump
 from stepflow.drivers.rocksdb.keys import Keys, text
+from stepflow.model.state import POSITION, State, Transition
 from stepflow.testing import VirtualClock
 from tests.http.served import Served
 from tests.postgres.server import Server
@@ -289,6 +293,46 @@ def test_what_was_posted_and_cannot_be_read_becomes_a_conflict(tables: tuple[str
     assert execute("select posted, body from @conflicts order by seq") == [
         ("unreadable", body) for body in ("garbage", "[]", '{"writes":[]}', '{"writes":[{"id":5}]}')
     ]
+
+
+def test_what_an_older_version_could_not_read_takes_place_when_it_can_be_read(
+    tables: tuple[str, Callable[[str], list[Any]]], monkeypatch: pytest.MonkeyPatch
+):
+    (url, execute), clock = tables, VirtualClock()
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        engine.start(ORDER, {"amount": 1}, id="before")
+        engine.run_until_idle()
+    posts = [
+        dump(Commit(writes=(start_of(name),), queue=(Enqueue(name, "order.v1", 1),))) for name in ("first", "second")
+    ]
+    for seq, body in enumerate((*posts, "garbage"), 1):
+        execute(f"insert into @inbox (shard, seq, body) select shard, {seq}, '{body}' from @states where id = 'before'")
+    with Engine(url, clock=clock) as engine, monkeypatch.context() as older:
+        older.setattr(inbox, "_parsed", older_version)
+        engine.register(ORDER)
+        engine.start(ORDER, {"amount": 1}, id="after")
+        engine.run_until_idle()
+    assert execute("select posted, body from @conflicts order by seq") == [
+        ("unreadable", body) for body in (*posts, "garbage")
+    ]
+    assert execute("select seq from @inbox") == []
+    last = dump(Commit(writes=(start_of("third"),), queue=(Enqueue("third", "order.v1", 1),)))
+    execute(f"insert into @inbox (shard, seq, body) select shard, 9, '{last}' from @states where id = 'before'")
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        engine.run_until_idle()
+        assert {run.id for run in engine.runs()} == {"before", "after", "first", "second", "third"}
+    assert execute("select posted, body from @conflicts order by seq") == [("unreadable", "garbage")]
+
+
+def start_of(run_id: str) -> Write:
+    created = Created("order.v1", "hash", 1)
+    return Write(State(run_id, 0, Transition("order.v1", {POSITION: '["order.v1"]'})), "{}", created)
+
+
+def older_version(body: str) -> tuple[Commit, int]:
+    raise KeyError("born")
 
 
 @pytest.mark.parametrize("record", [b"garbage", b"", b"[1]", b"[9,1,2]", b"9\x001\x001", b"\xff\xfe"])

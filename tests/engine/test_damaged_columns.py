@@ -278,9 +278,6 @@ VITAL = ("due", "record")  # no claim takes a row of which this cannot be read
 LEFT_OUT = {
     "meta": "holds for the whole store, which is refused when it is opened, or as soon as it is used",
 }
-REPLACED = {
-    "runs": "the count of the events that a run has not received is in its record on RocksDB",
-}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "rocksdb"])
@@ -303,7 +300,7 @@ def test_a_damaged_value_keeps_no_other_run_from_anything(
             continue
         status, wrong = go_on(store.url, place.run)
         assert wrong == {}, (place, value)
-        assert status != "blocked" or place.table in REPLACED or store.has(place, value), (place, value)
+        assert status != "blocked" or store.has(place, value), (place, value)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "rocksdb"])

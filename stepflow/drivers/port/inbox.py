@@ -96,6 +96,11 @@ def readable(bodies: Iterable[str]) -> Iterator[Commit]:
             yield parse(body)[0]
 
 
+def is_readable(body: str) -> bool:
+    """Whether this version can read a stored text."""
+    return next(readable([body]), None) is not None
+
+
 def _parsed(body: str) -> tuple[Commit, int]:
     raw = json.loads(body)
     writes = tuple(

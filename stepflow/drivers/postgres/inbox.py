@@ -47,6 +47,12 @@ RUN = (
 POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, :needle) > 0 order by seq"
 SCHEDULE = "select id, version, due, body from stepflow.schedules where shard = :shard and id = :id"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
+UNREAD = "select seq, body from stepflow.conflicts where shard = $1 and posted = $2 order by seq for update"
+# Out of the conflicts, into the inbox, in its old place.
+AGAIN = (
+    "insert into stepflow.inbox (shard, seq, body) select shard, seq, body from stepflow.conflicts where shard = $1 and seq = any($2::bigint[])",
+    "delete from stepflow.conflicts where shard = $1 and seq = any($2::bigint[])",
+)
 NEWEST = "select committed_at from stepflow.history where shard = $1 order by rev desc limit 1"
 # A commit that cannot take place; done before it is deleted.
 CONFLICT = (

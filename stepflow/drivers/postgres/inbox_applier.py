@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepflow.drivers.port.commit import Commit, Record
-from stepflow.drivers.port.inbox import conflict, ending, is_made, log_conflict, parse
+from stepflow.drivers.port.inbox import UNREADABLE, conflict, ending, is_made, is_readable, log_conflict, parse
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Part, Writer
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.errors import concerns_member, member_error
-from stepflow.drivers.postgres.inbox import CONFLICT, DONE, MADE, NEWEST, OLDEST
+from stepflow.drivers.postgres.inbox import AGAIN, CONFLICT, DONE, MADE, NEWEST, OLDEST, UNREAD
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.query import LOAD, read_run
 from stepflow.drivers.postgres.rows import Shards
@@ -30,12 +30,25 @@ class InboxApplier:
 
     def __init__(self, runner: TransactionRunner, shards: Shards, tokens: Tokens, writer: Writer) -> None:
         self._runner, self._shards, self._tokens, self._writer = runner, shards, tokens, writer
+        self._posted_again = set[str]()  # the shards in which that was done
 
     def __call__(self) -> None:
         for shard in self._shards.all:
+            if shard not in self._posted_again:
+                self._runner.run(lambda c, shard=shard: self._post_again(c, shard))
+                self._posted_again.add(shard)
             many = MANY
             while many := self._turn(shard, many):
                 pass
+
+    def _post_again(self, connection: Connection, shard: str) -> None:
+        """Put what can be read now, and could not by those who took it out of the inbox, back into its place: they were of older versions."""
+        connection.execute(BEGIN)
+        rows = connection.execute(self._runner.sql(UNREAD), (shard, UNREADABLE)).fetchall()
+        if seqs := [seq for seq, body in rows if is_readable(restored(body))]:
+            for statement in AGAIN:
+                connection.execute(self._runner.sql(statement), (shard, seqs))
+        connection.execute("commit")
 
     def _turn(self, shard: str, many: int) -> int:
         """Apply up to so many; how many may be applied next, 0 when there is nothing left."""

@@ -13,12 +13,14 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Created, Record
 from stepflow.drivers.port.inbox import (
     BEGINNING,
+    UNREADABLE,
     as_posted,
     beginnings,
     conflict,
     dump,
     ending,
     is_made,
+    is_readable,
     log_conflict,
     made_by,
     needle,
@@ -32,8 +34,9 @@ from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.stored import read_state
 from stepflow.drivers.sqlite.callers_connection import callers_connection
 from stepflow.drivers.sqlite.commit import CommitApplier
+from stepflow.drivers.sqlite.meta import HEAD, checked_head, head
 from stepflow.drivers.sqlite.query import SqliteReader
-from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue
+from stepflow.drivers.sqlite.rows import QUEUE, STATE, read_queue
 from stepflow.drivers.sqlite.schedules import ONE as SCHEDULE
 from stepflow.errors import CodecError, StepflowError
 
@@ -47,6 +50,7 @@ STARTS = f"SELECT body FROM stepflow_inbox WHERE shard = ? AND substr(body, 1, {
 LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 """Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
 NEWEST = "SELECT ifnull((SELECT committed_at FROM stepflow_history ORDER BY rev DESC LIMIT 1), 0)"
+UNREAD = "SELECT seq, shard, body FROM stepflow_conflicts WHERE posted = ? ORDER BY seq"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
@@ -107,7 +111,15 @@ def waiting(connection: sqlite3.Connection) -> bool:
 def look(connection: sqlite3.Connection) -> tuple[bool, int]:
     """Whether the inbox is `waiting`, and the newest revision of the store, in one statement before every write."""
     rev, posted = connection.execute(f"{HEAD}, {WAITING}").fetchone()
-    return bool(posted), rev
+    return bool(posted), checked_head(connection, rev)
+
+
+def post_again(connection: sqlite3.Connection) -> None:
+    """Put what can be read now, and could not by those who took it out of the inbox, back into its place: they were of older versions."""
+    for seq, shard, body in connection.execute(UNREAD, (UNREADABLE,)).fetchall():
+        if is_readable(body):
+            connection.execute("INSERT INTO stepflow_inbox (seq, shard, body) VALUES (?, ?, ?)", (seq, shard, body))
+            connection.execute("DELETE FROM stepflow_conflicts WHERE seq = ?", (seq,))
 
 
 def apply_posts(connection: sqlite3.Connection) -> None:

@@ -62,6 +62,7 @@ class SqliteStore(Store):
         self._changes = ChangeDetector(database)
         self._closed = False
         self._known = SessionCache()
+        self._posted_again = False  # what older versions could not read
 
     def close(self, keep: bool = False) -> None:
         if self._closed:
@@ -88,6 +89,9 @@ class SqliteStore(Store):
         if known.rev:  # no other connection has written since; a post is a write, too
             return
         posted, rev = inbox.look(writer)
+        if posted and not self._posted_again:
+            inbox.post_again(writer)
+            self._posted_again = True
         while posted:
             inbox.apply_posts(writer)
             self._database.next_transaction(writer, "COMMIT")
