@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from stepflow import Engine, Status, named
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.queries import RunQuery, TallyQuery
 from stepflow.drivers.port.step import Member
@@ -22,8 +23,9 @@ from stepflow.drivers.postgres import PostgresDriver, inbox
 from stepflow.drivers.postgres.citus import DISTRIBUTED, REFERENCE
 from stepflow.drivers.postgres.connection import PostgresConnection
 from stepflow.errors import StoreError
+from stepflow.testing import VirtualClock
 from stepflow.testing.conformance import DriverMachine, LimitsMachine
-from stepflow.testing.conformance.kit import NOW
+from stepflow.testing.conformance.kit import NOW, creation, make
 from stepflow.testing.conformance.model.sides import Side
 from tests.postgres import hot
 from tests.postgres.server import Server
@@ -31,6 +33,7 @@ from tests.postgres.server import Server
 SHORT = settings(
     max_examples=3, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
+ORDER = named("order.v1", dict).do("bill", lambda order: order.update(billed=True)).compile()
 SCHEMA = "citus"
 LISTS = (
     RunQuery(hot.NOW, labels={"k": "1"}),
@@ -112,12 +115,23 @@ def sent(server: Server) -> Sent:
         assert upkeep.check() == []
         assert list(upkeep.pruning(hot.NOW * 2, 100, now=hot.NOW * 2))
         upkeep.conditions(lambda: NOW)
+        lose_a_run(server, driver.connect("", Owner("last", "host", 1), hot.NOW))
     for text in (inbox.KNOWN, inbox.POST, inbox.RUN, inbox.POSTED):
         names = list(dict.fromkeys(re.findall(r":(\w+)", text)))
         for number, name in enumerate(names, 1):
             text = re.sub(rf":{name}\b", f"${number}", text)
         found[text.replace("stepflow.", f'"{SCHEMA}".')] = [{"shard": "/0", "once": 1}.get(name, "x") for name in names]
     return {text: values for text, values in found.items() if f'"{SCHEMA}".' in text}
+
+
+def lose_a_run(server: Server, store: Any) -> None:
+    """Let a row of the queue have no run, and the session look for it."""
+    make(store, creation("lost", flow="lost.v1"), now=hot.NOW)
+    server.execute(f"delete from {SCHEMA}.states where id = 'lost'")
+    assert store.claim({"lost.v1": "d"}, hot.NOW, 1) == []
+    found = store.next_due({"lost.v1": "d"}, hot.NOW)
+    assert found.next_due is None or found.next_due > hot.NOW
+    store.close()
 
 
 def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -182,6 +196,23 @@ def test_every_statement_is_one_that_citus_accepts(server: Server, sent: Sent) -
                 found[text] = problems
     assert found == {}
     assert len(sent) > 60
+
+
+def test_a_row_of_the_queue_without_a_run_keeps_no_engine_from_ending(server: Server) -> None:
+    clock = VirtualClock()
+    distributed(server)
+    with Engine(server.url(SCHEMA, shards=3), clock=clock) as engine:
+        for name in ("lost", "kept"):
+            engine.start(ORDER, {}, id=name)
+    server.execute(f"delete from {SCHEMA}.states where id = 'lost'")
+    with Engine(server.url(SCHEMA, shards=3), clock=clock) as engine:
+        engine.register(ORDER)
+        engine.run_until_idle()
+        assert engine.get("kept").status() is Status.COMPLETED
+    with psycopg.connect(server.uri) as admin:
+        ((key, blocked),) = admin.execute(f"select id, blocked from {SCHEMA}.queue").fetchall()
+    assert key == "lost"
+    assert "there is a row of the queue, but no run" in blocked
 
 
 def test_the_tables_can_be_distributed_as_they_are(server: Server) -> None:

@@ -198,7 +198,7 @@ class PostgresStore(Store):
 
         found = self._with_inbox_applied(lambda: self._runner.run(ask))
         seems_due = found.next_due is not None and found.next_due <= now
-        if self._nothing_claimed and seems_due and not self._runner.place.citus:
+        if self._nothing_claimed and seems_due:
             with self._watch.writing():
                 self._runner.run(lambda c: without_run.block(self._runner, c, self._shards, flows, now))
             return self._with_inbox_applied(lambda: self._runner.run(ask))
