@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from stepflow.drivers.port.commit import Commit, Record
 from stepflow.drivers.port.inbox import UNREADABLE, conflict, ending, is_made, is_readable, log_conflict, parse
@@ -35,13 +36,13 @@ class InboxApplier:
     def __call__(self) -> None:
         for shard in self._shards.all:
             if shard not in self._posted_again:
-                self._runner.run(lambda c, shard=shard: self._post_again(c, shard))
+                self._runner.run(partial(self._post_again, shard))
                 self._posted_again.add(shard)
             many = MANY
             while many := self._turn(shard, many):
                 pass
 
-    def _post_again(self, connection: Connection, shard: str) -> None:
+    def _post_again(self, shard: str, connection: Connection) -> None:
         """Put what can be read now, and could not by those who took it out of the inbox, back into its place: they were of older versions."""
         connection.execute(BEGIN)
         rows = connection.execute(self._runner.sql(UNREAD), (shard, UNREADABLE)).fetchall()

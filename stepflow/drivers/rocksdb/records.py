@@ -58,8 +58,8 @@ class RunRecord:
     def copy(self) -> RunRecord:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
-        more = (self.priority, self.pending, self.oldest, self.limits, self.journaled, self.unread)
-        return RunRecord(self.id, self.code, self.created, self.rev, *parts, *more)
+        more = (self.priority, self.pending, self.oldest, self.limits, self.journaled)
+        return RunRecord(self.id, self.code, self.created, self.rev, *parts, *more, unread=self.unread)
 
     def moved(self, state: State, rev: int, now: int) -> None:
         """Take over the position, labels and annotations of `state` as revision `rev`."""
@@ -115,7 +115,8 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
     transition, unread = state.transition, False
     try:
         flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
-        limits, journaled = *more, *("", False)[len(more) :]
+        more += ("", False)[len(more) :]
+        limits, journaled = more
         fields = (priority + 0, pending + 0, oldest + 0, limits + "", journaled)
         created = Created(flow + "", input_hash + "", created_at + 0)
     except UNREADABLE as error:
@@ -123,7 +124,7 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
         problem = "; ".join(filter(None, (transition.problem, damage("record", error))))
         transition = Unreadable(transition.to, transition.annotations, stored=transition.text, problem=problem)
     parts = (transition, state.labels, state.annotations, state.committed_at, exchange_rev)
-    return RunRecord(run_id, code, created, rev, *parts, *fields, unread)
+    return RunRecord(run_id, code, created, rev, *parts, *fields, unread=unread)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:
