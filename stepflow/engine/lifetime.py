@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepflow.errors import StepflowError
 
-NOT_OPEN = "the engine is not open: use it inside `with Engine(...) as engine:`"
+NOT_OPEN = "the engine is not open: use it inside `with Engine(...) as engine:`, or call engine.open() before"
 NOT_OPEN_ASYNC = (
     "the engine is not open: use it inside `async with AsyncEngine(...) as engine:`, in a server in its lifespan"
 )

@@ -31,6 +31,22 @@ def test_an_engine_is_opened_and_closed_without_with(store, clock):
     engine.close()
 
 
+def test_a_close_inside_of_a_worker_ends_the_worker(store, clock):
+    flow = named("x.v1", dict).do("a", lambda order: order.update(a=1)).compile()
+    engine = Engine(store, clock=clock).open()
+    engine.register(flow)
+    with engine.worker():
+        engine.close()
+    engine.open()
+    with pytest.raises(ValueError, match="of the block"), engine.worker():
+        close_and_fail(engine)
+
+
+def close_and_fail(engine):
+    engine.close()
+    raise ValueError("of the block")
+
+
 def test_opening_twice_is_refused_and_the_first_session_stays(store, clock):
     engine = Engine(store, clock=clock).open()
     with closing(engine):

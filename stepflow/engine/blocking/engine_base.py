@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from types import EllipsisType, TracebackType
@@ -188,20 +188,23 @@ class EngineBase(BlockingWith, FlowEngine):
 
     def worker(self) -> AbstractContextManager[None]:
         """`with engine.worker():` advances runs in the background meanwhile, at the latest until the engine is closed."""
-        return BackgroundWorker(self._engine.worker(), self._call_on_loop)
+        return BackgroundWorker(self._engine.worker(), self._call_on_loop, lambda: self._open_loop_thread is not None)
 
 
 class BackgroundWorker(BlockingWith):
     """What `worker` returns."""
 
-    def __init__(self, worker: AbstractAsyncContextManager[None], call: ForwardCall) -> None:
-        self._worker, self._call = worker, call
+    def __init__(
+        self, worker: AbstractAsyncContextManager[None], call: ForwardCall, is_open: Callable[[], bool]
+    ) -> None:
+        self._worker, self._call, self._is_open = worker, call, is_open
 
     def __enter__(self) -> None:
         self._call(self._worker.__aenter__())
 
     def __exit__(self, *_error: object) -> None:
-        self._call(self._worker.__aexit__(None, None, None))
+        if self._is_open():  # else the close ended it
+            self._call(self._worker.__aexit__(None, None, None))
 
 
 _open_engines: weakref.WeakSet[EngineBase] = weakref.WeakSet()
