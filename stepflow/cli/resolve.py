@@ -24,7 +24,7 @@ from stepflow.model.lifecycle import Status
 def command(target: StoreTarget, run_id: str, step: str, value: str, failed: str | None) -> None:
     """Say that the call of STEP, which is made at most once, took place; it returned VALUE (JSON text, or - for stdin).
 
-    For a chain VALUE is the exchange after the step; without it the exchange stays as it was.
+    STEP is the key of a call, or a step of a chain. For such a step VALUE is the exchange after it; without it the exchange stays as it was.
     """
     if failed is not None and value != "null":
         raise click.UsageError("give VALUE or --failed MESSAGE, not both")

@@ -23,6 +23,12 @@ class StepCalls(Protocol):
     async def acall(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """The same in an async step."""
 
+    def call_at_most_once(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The value of a call that is not repeated if it is interrupted."""
+
+    async def acall_at_most_once(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The same in an async step."""
+
 
 class StepCaller(Protocol):
     """Calls the step."""
@@ -49,22 +55,31 @@ class Current:
     caller: Callable[[], StepCaller | None] | None = field(default=None, eq=False, repr=False)  # a weak reference
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
 
-    def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+    def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts, at_most_once: bool = False) -> T:
         """Call `fn(*args)` once for this step of this run: after a crash and at each retry of the step its value comes from the journal.
 
         The value is durable when this returns, and is dropped with the commit that completes the step, or moves the State of a flow function. It is
         restored from the return annotation of `fn`, also at first; without one only plain JSON values pass. What `fn` raises is raised, and not
         recorded. An attempt uses each `key` once. For the sync steps of chains and sync flow functions, in their own thread.
+
+        With `at_most_once` the intent is durable before the call: if it is interrupted, the run is blocked until `run.resolve(key, value)` or
+        `run.resolve_failed(key, error)` tells how it ended. A call that raises has ended: an attempt may make it again.
         """
-        return self._calls("once", key).call(key, fn, args)  # type: ignore[no-any-return]
+        calls = self._calls("once", key)
+        if at_most_once and _is_true(at_most_once):
+            return calls.call_at_most_once(key, fn, args)  # type: ignore[no-any-return]
+        return calls.call(key, fn, args)  # type: ignore[no-any-return]
 
     @overload
-    async def aonce(self, key: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
+    async def aonce(self, key: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, at_most_once: bool = False) -> T: ...
     @overload
-    async def aonce(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
-    async def aonce(self, key: str, fn: Callable[..., Any], *args: Any) -> Any:  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
+    async def aonce(self, key: str, fn: Callable[[*Ts], T], *args: *Ts, at_most_once: bool = False) -> T: ...
+    async def aonce(self, key: str, fn: Callable[..., Any], *args: Any, at_most_once: bool = False) -> Any:  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
         """`once` in an async step or flow function; `fn` is async, or does not block."""
-        return await self._calls("aonce", key).acall(key, fn, args)
+        calls = self._calls("aonce", key)
+        if at_most_once and _is_true(at_most_once):
+            return await calls.acall_at_most_once(key, fn, args)
+        return await calls.acall(key, fn, args)
 
     def _calls(self, verb: str, key: str) -> StepCalls:
         if self.caller is None and _current.get(None) is self:
@@ -86,6 +101,12 @@ class Current:
         """
         key = f"{self.flow}/{self.run_id}/{self.step}"
         return f"{key}#{self.renewals}" if self.renewals else key
+
+
+def _is_true(at_most_once: object) -> bool:
+    if at_most_once is not True:
+        raise StepflowError(f"at_most_once={at_most_once!r:.80}: give True or False")
+    return True
 
 
 _current: ContextVar[Current] = ContextVar("stepflow_current")

@@ -140,3 +140,77 @@ def test_calls_that_a_step_makes_side_by_side_end_and_none_begins(
         assert run.info().crashes == 0
     assert {key: DID.count(key) for key in "abcd"} == dict.fromkeys("abcd", 1)
     assert DID.count("step") <= (1 if resumed and not real else 2)
+
+
+def step_at_most_once(_order: Order) -> None:
+    current().once("before", did, "before")
+    current().once("pay", did, "pay", at_most_once=True)
+    did("after")
+
+
+async def astep_at_most_once(_order: Order) -> None:
+    await current().aonce("before", adid, "before")
+    await current().aonce("pay", adid, "pay", at_most_once=True)
+    did("after")
+
+
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("step", [step_at_most_once, astep_at_most_once])
+@pytest.mark.parametrize("place", ["before", "pay"])
+def test_a_call_that_is_made_at_most_once_does_not_begin_in_a_paused_run_and_is_kept_by_one(
+    store: Driver, clock: VirtualClock, step: Any, place: str, real: bool
+) -> None:
+    chain = named("s", Order).do("s", step).compile()
+    PAUSE.append(place)
+    with Engine(store, clock=None if real else clock) as engine:
+        engine.register(chain)
+        run = engine.start(chain, Order())
+        engine.run_until_idle()
+        assert (run.status(), DID) == (Status.PAUSED, ["before"] if place == "before" else ["before", "pay"])
+        run.resume()
+        engine.run_until_idle()
+        assert (run.status(), DID) == (Status.COMPLETED, ["before", "pay", "after"])
+
+
+async def intended_beside() -> None:
+    """Four calls that are made at most once, of which at most three go on side by side."""
+    here, three = current(), asyncio.Semaphore(3)
+
+    async def one(key: str) -> None:
+        async with three:
+            await here.aonce(key, slow, key, at_most_once=True)
+
+    await asyncio.gather(*map(one, "abcd"))
+
+
+async def intended_step(_order: Order) -> None:
+    await intended_beside()
+
+
+@flow("f", retry=RetryPolicy(max_attempts=1))
+async def intended_function(ctx: StateCtx) -> Any:
+    await intended_beside()
+    return commit(park(ctx))
+
+
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize(
+    "style", [named("s", Order).do("s", intended_step).compile(), intended_function], ids=["step", "function"]
+)
+def test_calls_that_are_made_at_most_once_side_by_side_end_and_none_begins(
+    store: Driver, clock: VirtualClock, style: Any, resumed: bool, real: bool
+) -> None:
+    PAUSE.append("a")
+    RESUME[:] = ["b"] if resumed else []
+    with Engine(store, clock=None if real else clock) as engine:
+        engine.register(style)
+        run = engine.start(style, *([] if style is intended_function else [Order()]), id="r")
+        engine.run_until_idle()
+        if not resumed:
+            assert run.status() is Status.PAUSED
+            assert set(DID) <= {"a", "b", "c"}  # the pause may come before the intent of "b" or "c" is recorded
+            run.resume()
+            engine.run_until_idle()
+        assert run.status() is (Status.PARKED if style is intended_function else Status.COMPLETED), run.explain()
+    assert sorted(DID) == ["a", "b", "c", "d"]

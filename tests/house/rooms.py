@@ -14,6 +14,7 @@ SHARED = {
     "clock",
     "health",
     "lifetime",
+    "intents",
     "step_failure",
     "store_reader",
     "threads",

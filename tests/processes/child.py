@@ -21,7 +21,7 @@ from stepflow.engine.execution import attempt
 from stepflow.engine.membership import failure_detector
 from stepflow.engine.worker import worker
 from tests.processes import flows as definitions
-from tests.processes import payments, shop
+from tests.processes import paying, payments, shop
 from tests.processes.flows import Count, report
 
 # Long waits of the engine that a test may shorten by an option of the same name.
@@ -48,7 +48,8 @@ def opened(options: dict[str, Any]) -> Engine:
 
 def chosen(options: dict[str, Any]) -> list[Any]:
     return [
-        next(getattr(m, name) for m in (definitions, shop, payments) if hasattr(m, name)) for name in options["flows"]
+        next(getattr(m, name) for m in (definitions, shop, payments, paying) if hasattr(m, name))
+        for name in options["flows"]
     ]
 
 

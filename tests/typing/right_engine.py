@@ -155,6 +155,23 @@ def inside_of_a_step() -> None:
     assert_type(here, Current)
     assert_type(here.key, str)
     assert_type(here.attempt, int)
+    assert_type(here.once("a", round, 2.5), int)
+    assert_type(here.once("b", price_of, "lamp", 2), int)
+    assert_type(here.once("c", price_of, "lamp", 2, at_most_once=True), int)
+
+
+async def inside_of_an_async_step() -> None:
+    here = current()
+    assert_type(await here.aonce("a", price_of, "lamp", 2, at_most_once=True), int)
+    assert_type(await here.aonce("b", aprice_of, "lamp", at_most_once=True), int)
+
+
+def price_of(item: str, count: int) -> int:
+    return len(item) * count
+
+
+async def aprice_of(item: str) -> int:
+    return len(item)
 
 
 def handle(engine: Engine) -> Order | None:

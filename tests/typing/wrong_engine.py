@@ -85,6 +85,15 @@ async def async_program(engine: AsyncEngine) -> None:
         pass
 
 
+def once(number: int) -> int:
+    here = stepflow.current()
+    here.once("a", once)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    here.once("b", once, "two", at_most_once=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    here.once("c", once, 1, at_most_once="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    here.once("d", once, number, at_most=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    return number
+
+
 def imports() -> None:
     from stepflow import Enigne  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
     from stepflow.testing.conformance import DriverLawz  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]

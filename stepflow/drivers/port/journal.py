@@ -63,14 +63,14 @@ class Progress(Enum):
     """What a claim wrote to the journal of its run."""
 
     NONE = 0
-    WITHIN_STEP = 1  # rows of the kind ONCE alone: the step that wrote them has not ended
+    WITHIN_STEP = 1  # rows of the kinds ONCE and INTENT alone: the step that wrote them has not ended
     NEXT_CALL = 2  # another row: a call of a workflow ended
 
 
 def progress_of(kinds: Iterable[str]) -> Progress:
     """What these kinds tell of the claim that wrote rows of them."""
     found = set(kinds)
-    return Progress.NONE if not found else Progress.WITHIN_STEP if found == {ONCE} else Progress.NEXT_CALL
+    return Progress.NONE if not found else Progress.WITHIN_STEP if found <= {ONCE, INTENT} else Progress.NEXT_CALL
 
 
 def is_forgotten(key: str, name: str) -> bool:

@@ -39,7 +39,7 @@ from stepflow.engine.client.finder import RunFinder
 from stepflow.engine.client.forks import Forks
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.client.pauses import Pauses
-from stepflow.engine.client.repair import due_now, had_children, redriven, woken
+from stepflow.engine.client.repair import had_children, redriven, woken
 from stepflow.engine.client.resolve import resolved, unresolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock
@@ -342,8 +342,7 @@ class Client:
         """Store how a call of unknown outcome ended, and let the run go on."""
         record = await self.load(run_id)
         (rows,) = await self.reader.read(JournalQuery((run_id,)))
-        transition = resolved(record, rows, step, value, error)
-        await self._resume(run_id, due_now(record, transition, self._clock.now()))
+        await self._resume(run_id, resolved(record, rows, step, value, error, self._clock.now()))
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled, CodecError."""

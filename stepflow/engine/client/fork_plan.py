@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from stepflow.drivers.port.journal import INTENT, JournalRow
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.engine.intents import intents, is_resolved, name_of
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import unreadable_run
@@ -22,7 +23,6 @@ from stepflow.model.state import (
     FAILED_CALL,
     POSITION,
     RENEWED,
-    RESOLVED,
     REWOUND,
     STYLE,
     TOPICS,
@@ -291,11 +291,13 @@ def copied(
 
 def refuse_unknown(state: State, rows: Sequence[JournalRow]) -> None:
     """Raise StepflowError for an open run with a call of unknown outcome: to go back would make the call again."""
-    row = next((row for row in rows if row.kind.partition(MARK)[0] == INTENT), None)
-    if row is not None and not state.transition.status and RESOLVED not in state.transition.annotations:
-        key = row.key.removeprefix(":")  # which begins that of a chain's step
+    row = next((row for row in intents(state, rows) if not is_resolved(row, state)), None)
+    if row is not None and not state.transition.status:
+        step, call = name_of(row.key, state)
+        what = f"call {call!r} of {step!r}" if step and call else f"step {step or call!r}"
+        key = call or step
         raise StepflowError(
-            f"run {state.id!r} cannot be rewound: the outcome of step {key!r} is unknown, and the call would be made again; settle it"
+            f"run {state.id!r} cannot be rewound: the outcome of {what} is unknown, and the call would be made again; settle it"
             f" first with run.resolve({key!r}, value) or run.resolve_failed({key!r}, error)"
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Enqueue, Record, Write
 from stepflow.engine.client.info import awaited
+from stepflow.engine.intents import at_same_place, is_of_function
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read, unreadable_run
@@ -83,8 +84,10 @@ def _status(record: Record, now: int, verb: str) -> Status:
 
 
 def due_now(record: Record, transition: Transition, now: int) -> Commit:
-    """The run at this transition, due now."""
+    """The run at this transition, due now. A flow function finds the values of the calls that it has recorded."""
     state = record.state
+    if record.journaled and is_of_function(state.transition):
+        transition = at_same_place(state._replace(transition=transition), True)
     write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
     queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)
     return Commit(unowned=(state.id,), writes=(write,), queue=(queue,))

@@ -262,16 +262,16 @@ class AsyncRun(Generic[E]):
     async def resolve(self, step: str, value: Any = None) -> None:
         """Say that an `at_most_once` call whose outcome is unknown took place: the run continues after it.
 
-        `step` is the name of the step, its path or position, or the key of a workflow's call. `value` is what the workflow's call returned;
-        for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
-        that has no such call.
+        `step` is the key of a call of a workflow or of `once`, or the name of a chain's step, its path or position. `value` is what the call
+        returned; for a step of a chain it is the exchange after it, None: as it was before. Raises NotFound for another one, StepflowError for
+        a run that has no such call.
         """
         await self._client.resolve(self.id, step, None if value is None else payload_text(value), None)
 
     async def resolve_failed(self, step: str, error: Exception | str) -> None:
         """Say that an `at_most_once` call whose outcome is unknown failed with this error, or did not take place; see `resolve`.
 
-        What would follow if the step had raised it follows: retry groups are asked, a workflow sees the exception.
+        What would follow if the step had raised it follows: retry groups are asked, a workflow sees the exception; a call of `once` raises it.
         """
         await self._client.resolve(self.id, step, None, failure_text(error))
 

@@ -6,9 +6,8 @@ an earlier attempt was interrupted in the call. Such a run is blocked until a re
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -19,51 +18,61 @@ from stepflow.drivers.port.step import Append, Member
 from stepflow.engine import step_failure
 from stepflow.engine.clock import NEVER
 from stepflow.engine.execution.attempt import GeneratorAttempt, SteppedAttempt
+from stepflow.engine.intents import (
+    UNKNOWN,
+    call_of,
+    intents,
+    is_resolved,
+    name_of,
+    resolution_of,
+    step_intent,
+    unknown_call,
+)
+from stepflow.errors import StepflowError
 from stepflow.model.blocked import UNKNOWN_OUTCOME, unknown
 from stepflow.model.error_text import message_of
 from stepflow.model.flow import Move, Task
-from stepflow.model.state import RESOLVED, Transition
+from stepflow.model.state import State, Transition
 from stepflow.replay.effects import StepCall
 from stepflow.replay.results import UnknownOutcome
 
 Resolution = dict[str, str | None]
 
 
-def intent_key(step: str) -> str:
-    """The key of the intent of a chain's step: no path of a step is empty, so no other row has such a key."""
-    return f":{step}"
-
-
 def intent(fence: Fence, step: str) -> Append:
     """What makes the intent of a chain's step durable."""
-    return Append(fence.id, fence.epoch, (JournalRow(intent_key(step), INTENT, "", "null"),))
+    return Append(fence.id, fence.epoch, (JournalRow(step_intent(step), INTENT, "", UNKNOWN),))
 
 
-def unsettled(rows: dict[str, JournalRow]) -> str | None:
-    """The step of a chain whose call was interrupted."""
-    return next((key[1:] for key, row in rows.items() if row.kind == INTENT), None)
-
-
-def resolution_of(transition: Transition) -> Resolution | None:
-    """`step`, and `value` or `error` as text, of the resolution that a caller has stored."""
-    text = transition.annotations.get(RESOLVED)
-    found: Resolution | None = None if text is None else json.loads(text)
-    return found
-
-
-def describe(step: str, why: str = "") -> str:
-    """What is unknown, and how to settle it."""
+def describe(name: str, why: str = "", caller: str = "") -> str:
+    """What is unknown, and how to settle it: a step, or the call of `once` that `caller` made."""
     why = why or "its process died, was stopped or lost its claim while it was called, or its time limit was over"
+    what = f"call {name!r} of {caller!r}" if caller else f"step {name!r}"
     return (
-        f"the outcome of step {step!r} is unknown: {why}; find out whether it took place, then settle it with"
-        f" run.resolve({step!r}, value) or run.resolve_failed({step!r}, error)"
+        f"the outcome of {what} is unknown: {why}; find out whether it took place, then settle it with"
+        f" run.resolve({name!r}, value) or run.resolve_failed({name!r}, error)"
     )
 
 
-def block(fence: Fence, step: str, unfinished: int, why: str = "") -> Release:
+def block(fence: Fence, name: str, unfinished: int | None, why: str = "", caller: str = "") -> Release:
     """Releases a run until its unknown outcome is resolved, or it is cancelled: no worker claims it before."""
-    text = unknown(describe(step, why))
+    text = unknown(describe(name, why, caller))
     return Release(fence, NEVER, blocked=text, blocked_by=UNKNOWN_OUTCOME, crashes=0, unfinished=unfinished)
+
+
+def block_call(fence: Fence, row: JournalRow, state: State, unfinished: int | None, why: str = "") -> Release:
+    """The same for the intent of a step, or of a call of `once`."""
+    step, call = name_of(row.key, state)
+    return block(fence, call or step, unfinished, why, step if call else "")
+
+
+def refuse_unknown(rows: Mapping[str, JournalRow]) -> None:
+    """Raise StepflowError if a call of `once` that a flow function made has not ended, or its outcome is unknown: no commit may forget its row."""
+    if (row := unknown_call(rows)) is not None:
+        raise StepflowError(
+            f"its call {call_of(row)!r} is made at most once, and has not ended, or its outcome is unknown: no commit may move"
+            " the State before that is known"
+        )
 
 
 def failure_of(attempt: SteppedAttempt, call: StepCall, error: Exception) -> Exception:
@@ -75,10 +84,11 @@ def failure_of(attempt: SteppedAttempt, call: StepCall, error: Exception) -> Exc
 
 def unstorable(call: StepCall, refusal: Exception) -> Exception:
     """The failure of a workflow's step that returned what cannot be stored; UnknownOutcome if it must not be called again."""
-    return UnknownOutcome(call.key, _lost_value(refusal)) if call.at_most_once else refusal
+    return UnknownOutcome(call.key, lost_value(refusal)) if call.at_most_once else refusal
 
 
-def _lost_value(refusal: BaseException) -> str:
+def lost_value(refusal: BaseException) -> str:
+    """Why it is unknown what a call returned."""
     return f"it returned, but what it returned cannot be stored ({message_of(refusal)})"
 
 
@@ -108,12 +118,18 @@ class AtMostOnceAttempt(GeneratorAttempt):
 
     def _meet_intent(self) -> Release | None:
         """Blocks the run if an earlier attempt was interrupted in such a call, and how that ended was not told."""
-        step = unsettled(self._journal)
-        if step is None:
+        found = intents(self.state, self._journal.values())
+        if any(row.key[0] == ":" for row in found):
+            self._resolution = resolution_of(self.transition)
+            self.at_most_once = self._resolution is not None
+        row = next((row for row in found if not is_resolved(row, self.state)), None)
+        return None if row is None else block_call(self.fence, row, self.state, self.unfinished)
+
+    def _met_unknown(self, why: str = "") -> Release | None:
+        """Blocks the run if a call of `once` that the step made has an unknown outcome, unless it is being cancelled."""
+        if self.cancel or (row := unknown_call(self._journal)) is None:
             return None
-        self._resolution = resolution_of(self.transition)
-        self.at_most_once = self._resolution is not None
-        return None if self.at_most_once else block(self.fence, step, self.unfinished)
+        return block_call(self.fence, row, self.state, self.unfinished + 1, why or self._why_unknown(row))
 
     def _misplaced(self, move: Move) -> Release | None:
         """Blocks the run if this definition does not have the step of the resolved call here."""
@@ -136,9 +152,15 @@ class AtMostOnceAttempt(GeneratorAttempt):
 
     def _unstorable(self, refusal: BaseException) -> Member | Release:
         """What follows when what a step left cannot be stored: the failure of the run, or its block if the step must not be called again."""
+        if (met := self._met_unknown()) is not None:
+            return met
         if not self.at_most_once:
             return self._failed(refusal)
-        return block(self.fence, self.current.step, self.unfinished + 1, _lost_value(refusal))
+        return block(self.fence, self.current.step, self.unfinished + 1, lost_value(refusal))
+
+    @abstractmethod
+    def _why_unknown(self, row: JournalRow) -> str:
+        """Why the outcome of the call of `once` with this row is unknown; empty if that is unknown, too."""
 
     @abstractmethod
     def _end(self, status: str, error: str = "") -> Member:
@@ -149,13 +171,17 @@ class AtMostOnceAttempt(GeneratorAttempt):
         """The commit of a failure."""
 
     def _unknown(self, task: Task, failure: Exception) -> Release | None:
-        """Blocks the run if the outcome of the call is unknown although it has ended."""
+        """Blocks the run if the outcome of the call, or of one that it made by `once`, is unknown although it has ended."""
+        if (met := self._met_unknown(message_of(failure) if failure is self.overdue else "")) is not None:
+            return met
+        if not self.at_most_once:
+            return None
         if self._resolution is not None:
             why = f"it was resolved, but by a value that does not fit: {message_of(failure)}; so"
         elif failure is self.overdue:
             why = message_of(failure)
         elif self._returned:
-            why = _lost_value(failure)
+            why = lost_value(failure)
         else:
             return None
         return block(self.fence, task.step, self.unfinished + 1, why)

@@ -70,6 +70,7 @@ class Attempt(ABC):
     state: State = field(init=False)
     _moved_at: float = field(init=False)
     _interrupted: bool = field(init=False, default=False)
+    _kept_calls: int = field(init=False, default=0)  # calls of the present step that no cancel interrupts
 
     def __attrs_post_init__(self) -> None:
         self.state = state = self.record.state
@@ -117,8 +118,17 @@ class Attempt(ABC):
         """Let the run end as cancelled: an async call is cancelled now, a sync one and a commit come to their end."""
         if not self.cancel:
             self.cancel = True
-            if self.awaits and self.task is not None and not self.at_most_once:
-                self.task.cancel()
+            self._cancel_call()
+
+    def hold_cancels(self, change: int) -> None:
+        """A call within a step that no cancel interrupts begins (1), or has ended (-1): a cancel that came meanwhile reaches the step then."""
+        self._kept_calls += change
+        if self.cancel:
+            self._cancel_call()
+
+    def _cancel_call(self) -> None:
+        if self.awaits and self.task is not None and not (self.at_most_once or self._kept_calls):
+            self.task.cancel()
 
     def interrupt(self) -> None:
         """End the attempt in its present call."""

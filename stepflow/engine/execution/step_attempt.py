@@ -18,10 +18,10 @@ from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.at_most_once import intent_key
 from stepflow.engine.execution.attempt import AttemptEffects
 from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.execution.transacted_steps import TransactedSteps
+from stepflow.engine.intents import step_intent
 from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, TimedOut
 from stepflow.model import outcome as outcomes
@@ -29,7 +29,7 @@ from stepflow.model.current import Current, enter
 from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.json_schema import schemas_text
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, PAYLOADS, POSITION, UNFINISHED, WAITING, Transition, waiting
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, PAYLOADS, UNFINISHED, WAITING, Transition, waiting
 
 
 @define(eq=False)
@@ -106,7 +106,7 @@ class StepAttempt(TransactedSteps):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
                 self._step_raised(task, failure)
-                if self.at_most_once and (unknown := self._unknown(task, failure)):
+                if self._journal and (unknown := self._unknown(task, failure)):
                     return unknown
                 note = outcomes.describe(failure, task.step)
                 move = yield from self._recover(task, failure, note)
@@ -198,7 +198,11 @@ class StepAttempt(TransactedSteps):
             self._taken = ()
             return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._unstorable(refusal)
         changed = None if text == self.text else self._stored(text)
-        forget = self._forgotten(move, note) if self._journal else ()
+        forget: tuple[str, ...] = ()
+        if self._journal:
+            if (met := self._met_unknown()) is not None:
+                return met
+            forget = self._forgotten(move, note)
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
@@ -229,13 +233,6 @@ class StepAttempt(TransactedSteps):
         part = self._later(due) if move.delay_s or move.stays or self.lost else None
         return self._commit(transition, changed, part, forget)
 
-    def _counted(self, transition: Transition, note: str) -> Transition:
-        """The transition with the attempts that died, which count on while a retry group makes the step again."""
-        if not note and '"attempt:' not in transition.annotations.get(POSITION, ""):
-            self._unfinished = 0
-            return transition
-        return transition.with_notes(unfinished=str(self._unfinished))
-
     def _stored(self, text: str) -> str:
         """The form in which to store an exchange that has changed."""
         self._encoded = text
@@ -253,7 +250,7 @@ class StepAttempt(TransactedSteps):
         step = self._step
         step.transition, step.exchange, step.part = transition, text, part
         if self.at_most_once:  # the call has ended
-            self.at_most_once, key = False, intent_key(self.current.step)
+            self.at_most_once, key = False, step_intent(self.current.step)
             self._journal.pop(key, None)
             forget = (*forget, key)
         if not self._taken and not forget:
@@ -365,6 +362,8 @@ class StepAttempt(TransactedSteps):
     def _ended(self, failure: BaseException) -> Generator[Member, Any, Release | None]:
         """End the run at once: as cancelled if that was requested, else as failed."""
         self.current.running = False
+        if (met := self._met_unknown()) is not None:
+            return met
         self.failure = own_error(failure)
         error = outcomes.describe(self.failure, self.current.step)
         if not self.cancel:

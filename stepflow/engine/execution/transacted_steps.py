@@ -9,14 +9,15 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.execution.at_most_once import AtMostOnceAttempt
 from stepflow.engine.execution.executor import Executor
-from stepflow.engine.execution.once_calls import OnceCalls
+from stepflow.engine.execution.once_calls import OnceCalls, why_unknown
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.errors import CancelRequested, StepflowError
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import Transition
+from stepflow.model.state import POSITION, Transition
 
 
 @define(eq=False)
@@ -57,6 +58,17 @@ class TransactedSteps(AtMostOnceAttempt):
         if self._once is None:
             self._once = OnceCalls(self, self.executor.committer, self._journal, self.executor.loop)
         return self._once
+
+    def _why_unknown(self, row: JournalRow) -> str:
+        """Why the outcome of the call of `once` with this row is unknown."""
+        return why_unknown(self._once, row)
+
+    def _counted(self, transition: Transition, note: str) -> Transition:
+        """The transition with the attempts that died, which count on while a retry group makes the step again."""
+        if not note and '"attempt:' not in transition.annotations.get(POSITION, ""):
+            self._unfinished = 0
+            return transition
+        return transition.with_notes(unfinished=str(self._unfinished))
 
     def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
         """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""

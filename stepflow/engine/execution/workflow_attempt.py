@@ -21,6 +21,7 @@ from stepflow.engine.execution import at_most_once, run_log
 from stepflow.engine.execution.attempt import is_closed
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
+from stepflow.engine.intents import resolution_of
 from stepflow.engine.threads.futures import end_of_own_cancels
 from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested, CodecError
@@ -94,7 +95,7 @@ class WorkflowAttempt(WorkflowThreads):
             journal.parent = f"{self.state.id}/~{rewound}"  # the children from before have the ids without it
         journal.woken = int(notes.get(WOKEN, "0"))
         if RESOLVED in notes:
-            journal.resolution = at_most_once.resolution_of(self.transition)
+            journal.resolution = resolution_of(self.transition)
 
     async def _call(self, value: Any) -> Release | None:
         """Call the function with the input, and commit how that ended."""

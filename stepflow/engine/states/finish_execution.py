@@ -7,6 +7,9 @@ from contextlib import suppress
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution.at_most_once import block_call
+from stepflow.engine.execution.once_calls import why_unknown
+from stepflow.engine.intents import unknown_call
 from stepflow.engine.states.function_runner import Conflict, Delayed, FunctionRunner, NotHere, Outcome
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import RevMismatch
@@ -74,6 +77,8 @@ def _retry_release(at: ExecutionContext, now: int, wait_s: float) -> Release | N
     fence, state = at.lease.fence, at.ctx.committed
     if fence is None:
         return None
+    if (row := unknown_call(at.lease.rows)) is not None:
+        return block_call(fence, row, state, None, why_unknown(at.once, row))
     if left_alone(state):
         return Release(fence, None)
     wait_s = 0.0 if at.stopping() else wait_s and retry_after_s(state, wait_s)

@@ -13,10 +13,11 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
+from stepflow.engine.execution.at_most_once import block_call
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, NO_DEFINITION, Attempt, is_closed
-from stepflow.engine.execution.once_calls import ends_claim
+from stepflow.engine.execution.once_calls import ends_claim, why_unknown
+from stepflow.engine.intents import at_same_place, known_rows, unknown_call
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
-from stepflow.engine.states.function_calls import at_same_place
 from stepflow.engine.states.function_runner import Conflict, FunctionRunner, NoHost, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.engine.threads.futures import end_of_own_cancels
@@ -84,11 +85,13 @@ class FunctionAttempt(Attempt):
 
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
-        self.lease.rows.update({row.key: row for row in self.rows})
+        self.lease.rows.update(known_rows(self.state, self.rows))
         try:
             if self.record.delay is not None:
                 return await self._due(self.record.delay)
             state, row = self.state, self.claim.row
+            if not self.cancel and (met := unknown_call(self.lease.rows)) is not None:
+                return block_call(self.fence, met, state, self.unfinished)
             if row.crashes and left_alone(state):
                 return Release(self.fence, None)
             if row.crashes >= max_attempts(state, self.flow.options.max_crashes):
@@ -104,7 +107,12 @@ class FunctionAttempt(Attempt):
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
         self.at = at = ExecutionContext(
-            ctx, lease, self._stops, attempt=self.number, should_retry_commit=self.should_retry_commit
+            ctx,
+            lease,
+            self._stops,
+            attempt=self.number,
+            should_retry_commit=self.should_retry_commit,
+            hold_cancels=self.hold_cancels,
         )
         try:
             outcome = await self.runner.advance(at)
@@ -197,6 +205,8 @@ class FunctionAttempt(Attempt):
         lease, self.failure, self.error = at.lease, error, remote.stored if remote else outcomes.describe(error)
         if lease.fence is None:
             return None
+        if not self.cancel and (row := unknown_call(lease.rows)) is not None:
+            return block_call(lease.fence, row, at.ctx.committed, self.unfinished + 1, why_unknown(at.once, row))
         if ends_claim(at.once, error):
             return self._blocked(lease.fence, lease.to, error)
         state = await self.runner.newest(at.ctx.committed)

@@ -10,12 +10,12 @@ from stepflow.drivers.port.commit import Fence
 from stepflow.engine.clock import Clock
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import OnceCalls
+from stepflow.engine.intents import once_since
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import StepflowError
 from stepflow.model.current import Current
 from stepflow.model.function import FlowFunction
 from stepflow.model.scalars import short_repr
-from stepflow.model.state import ONCE_SINCE, State, Transition
 
 
 @define(eq=False)
@@ -76,8 +76,12 @@ class FunctionCalls:
 
     @property
     def at_most_once(self) -> bool:
-        """No function is called at most once."""
+        """No function is itself called at most once."""
         return False
+
+    def hold_cancels(self, change: int) -> None:
+        """A call that no cancel of the State interrupts begins (1), or has ended (-1)."""
+        self.at.hold_cancels(change)
 
     def step_calls(self) -> OnceCalls:
         """What makes the calls, made for the first of them."""
@@ -105,15 +109,3 @@ class _FunctionOnceCalls(OnceCalls):
             self.attempt.fence  # noqa: B018 - raises
         except StepflowError as error:
             raise StepflowError(f"{verb}({short_repr(key)}): {error}") from None
-
-
-def once_since(state: State) -> str:
-    """The revision that is part of the keys of rows: that of the State, or the one at which it was tried first."""
-    return state.transition.annotations.get(ONCE_SINCE, str(state.rev))
-
-
-def at_same_place(state: State, rows: object) -> Transition:
-    """The transition of the State, which also says where the `rows` of its journal, if there are some, belong to."""
-    if not rows or ONCE_SINCE in state.transition.annotations:
-        return state.transition
-    return Transition(state.transition.to, {**state.transition.annotations, ONCE_SINCE: str(state.rev)})

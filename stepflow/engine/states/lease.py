@@ -49,7 +49,7 @@ class ExecutionContext:
     an async function runs; `left` are the
     States that it moved and did not execute. `attempt` is the number of the attempt of the first function, `should_retry_commit`
     tells whether a journal row is written again that the store refused, `once` makes the calls of the present function that are made
-    once. `handed_over`: the last call gave the State to an engine elsewhere. `raised` is what the present function raised.
+    once; `hold_cancels` hears of those that no cancel interrupts. `handed_over`: the last call gave the State to an engine elsewhere. `raised` is what the present function raised.
     """
 
     ctx: StateCtx
@@ -60,6 +60,7 @@ class ExecutionContext:
     left: frozenset[str] = frozenset()
     attempt: int = 1
     should_retry_commit: Callable[[object], bool] = field(default=lambda _refusal: False)
+    hold_cancels: Callable[[int], None] = field(default=lambda _change: None)
     once: OnceCalls | None = None
     handed_over: bool = False
     raised: BaseException | None = None

@@ -125,7 +125,7 @@ async def _step_field(view: View) -> FormField:
 
 
 async def _resolve_fields(view: View) -> Sequence[FormField]:
-    hint = "JSON: what the call returned; of a chain the exchange after the step. Left empty: null, or as it was."
+    hint = "JSON: what the call returned; of a step of a chain the exchange after it. Left empty: null, or as it was."
     return (
         await _step_field(view),
         FormField(name="value", label="value", kind="json", nullable=True, hint=hint),
