@@ -131,7 +131,7 @@ def test_a_commit_notes_all_that_it_holds(batch, runs):
     rows = [
         (journaled(commit), row) for _n, commit in done for row in {row.key: row for row in commit.journal}.values()
     ]
-    assert changes.journal == [(run_id, row._replace(epoch=epoch)) for (run_id, epoch), row in rows]
+    assert changes.journal == [(run_id, row._replace(epoch=epoch, at=NOW)) for (run_id, epoch), row in rows]
     owned = [part for _n, commit in done for part in commit.queue if isinstance(part, Enqueue) and part.owned]
     assert [run_id for _n, run_id in changes.held] == [part.id for part in owned]
     assert all(run.row.owner in ("", ME) for run in runs.values() if run.placed and run.row)
