@@ -12,7 +12,7 @@ from stepflow import AsyncEngine, Context, Engine, RetryPolicy, Status, Steps, n
 from stepflow.drivers.port.commit import Commit, Dequeue
 from stepflow.drivers.port.queries import OwnerQuery
 from stepflow.engine.client.explain import command, why
-from stepflow.engine.clock import utc_text
+from stepflow.engine.clock import moment, utc_text
 from tests.engine.flows import Flaky, Order, chain
 
 
@@ -156,7 +156,9 @@ def test_running_while_a_step_runs(store, clock, real):
     asyncio.run(go())
     (status, owned, explained), second = seen
     assert (status, owned, second) == (Status.RUNNING, True, Status.RUNNING)
-    assert "holds it and executes x/look" in explained.splitlines()[1]
+    lines = explained.splitlines()
+    assert "holds it and executes x/look" in lines[1]
+    assert lines[2:] == [f"its owner beat last at {utc_text(moment(clock.now()))}"] or real
 
 
 def test_the_step_that_is_executed_is_told_with_its_attempt(engine):

@@ -11,11 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from stepflow.drivers.port.queries import OwnerQuery
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.process import fate, identity
 from stepflow.drivers.postgres.stall_detector import QUIET_S, SURE_S
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, make, step
 from tests.postgres.server import Server
+from tests.processes.harness import eventually
 
 CHILD = "import sys; from stepflow.drivers.postgres.process import identity; print(identity(), flush=True); sys.stdin.read()"
 
@@ -73,6 +75,25 @@ def test_a_process_that_is_gone_proves_death_at_once(server: Server, schema: str
     boot, table, _pid, started = identity().split(" ")
     server.execute(f"update {schema}.owners set process = '{boot} {table} 4194305 {started}' where id = 'one'")
     assert lock_of(two, 5.0) == "free"
+
+
+def test_an_owner_elsewhere_that_lost_its_connection_is_not_shown_as_dead(
+    server: Server, schema: str, sessions: Sessions
+) -> None:
+    """It opens another one, and beats; only one that is silent is dead for those who look once."""
+
+    def shown() -> str:
+        (peer,) = looker.read(OwnerQuery())
+        return str(peer.lock)
+
+    one, looker = sessions.session(owner="one"), sessions.session(owner="looker")
+    one.beat(NOW)
+    server.execute(f"update {schema}.owners set process = '' where id = 'one'")  # as if of another machine
+    assert shown() == "held"
+    lose_lock(one)
+    eventually(lambda: shown() == "unknown")
+    server.execute(f"update {schema}.owners set beat_at = beat_at - 6000000 where id = 'one'")
+    assert shown() == "free"
 
 
 def test_a_living_process_is_not_dead_because_its_lock_is_free(sessions: Sessions) -> None:

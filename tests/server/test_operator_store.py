@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -34,6 +35,7 @@ async def test_workers_and_limits_while_a_run_is_held(store):
             (worker,) = [one for one in workers if one["held"]]
             assert [run["id"] for run in worker["held"]] == ["first"]
             assert worker["pid"] > 0
+            assert abs(datetime.fromisoformat(worker["beat_at"]) - datetime.now(UTC)) < timedelta(minutes=5)
             found = {one["key"]: one for one in (await operator.get("/limits"))["limits"]}
             tenant, mail = found["tenant/a"], found["mail"]
             assert (tenant["concurrency"], tenant["held"], tenant["waiting"]) == (1, ["first"], 1)

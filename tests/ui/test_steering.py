@@ -150,6 +150,7 @@ def test_workers_and_what_they_hold_and_limits(page, shop):
             page.goto(f"{shop.url}/ui/workers")
             worker = page.locator("section", has_text="held.v1")
             expect(worker).to_contain_text("first of held.v1 at start:held.v1 since")
+            expect(worker).to_contain_text("Last heartbeat 2")
             assert inaccessible(page) == []
             page.goto(f"{shop.url}/ui/store")
             expect(page.locator("tr", has_text="tenant/a")).to_contain_text("1 of 1: first")

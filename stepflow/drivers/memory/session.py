@@ -196,7 +196,9 @@ class MemoryStore(Store):
             self._open()
             tables = self._tables
             mine = tables.owners.get(self._owner.id, self._owner)
-            tables.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
+            tables.owners[self._owner.id] = evolve(
+                mine, beat=mine.beat + 1, beat_at=now, flows=tuple(sorted(self._flows))
+            )
             removed = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._reclaim(owner, now)]
             if removed:
                 self._touch()

@@ -258,7 +258,7 @@ class Claim(NamedTuple):
 class Owner:
     """One open engine, as others see it: `beat` changes while it lives, `host` and `pid` tell where.
 
-    `flows` are the names of the flows that it claims, sorted; as of its last beat.
+    `flows` are the names of the flows that it claims, sorted; as of its last beat, which was at `beat_at`, microseconds UTC, 0 if unknown.
     """
 
     id: str
@@ -266,6 +266,7 @@ class Owner:
     pid: int
     beat: int = 0
     flows: tuple[str, ...] = ()
+    beat_at: int = 0
 
 
 def flows_of(stored: str) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class Store(ABC):
     18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or reclaimed; after a beat, with the names of
-        all flows that it has claimed for.
+        all flows that it has claimed for, and with the time of the beat: the store's, or `now` if it has none.
     20. *Shapes.* A Step or an Append is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
     21. *Journal.* Rows are part of their commit's atom, need its fence or the only run of `unowned`, and make no revision. They come back as they were given,
         by seq, with the time of the commit unless they had one; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are

@@ -16,14 +16,14 @@ from stepflow.drivers.postgres.change_judge import FROM_SEQUENCES, INBOX, SEQUEN
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME
+from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME, TIME
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 
-# Tells whether others reclaimed what this owner held, and whether its row was missing.
+# Tells whether others reclaimed what this owner held, and whether its row was missing. {time}: the server's time.
 BEAT = (
-    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows, process, boot)"
-    " values ($1, $2, $3, $4, $5 + 1, $6, $7, $8, $9) on conflict (shard, id) do update set beat = owners.beat + 1,"
-    " locks = excluded.locks, flows = excluded.flows, process = excluded.process, boot = excluded.boot"
+    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows, process, boot, beat_at)"
+    " values ($1, $2, $3, $4, $5 + 1, $6, $7, $8, $9, {time}) on conflict (shard, id) do update set beat = owners.beat + 1,"
+    " locks = excluded.locks, flows = excluded.flows, process = excluded.process, boot = excluded.boot, beat_at = excluded.beat_at"
     " returning reclaimed_at > 0 as reclaimed, xmax = 0 as missing"
 )
 PEERS = (
@@ -61,7 +61,7 @@ OTHERS_HOLD_APART = (
 # $10: the keys of locks of others; $11: all shards; $12: with so many dead rows of the queue, over which a look for what others
 # hold would walk, any other owner counts as one that holds something. One row per other owner, or one with nulls.
 AT_ONCE = f"""
-with b as ({BEAT}), f as materialized (
+with b as ({BEAT.format(time=f"({TIME})")}), f as materialized (
     select coalesce(array_agg(k), '{{}}') as free from unnest($10::bigint[]) as k where pg_try_advisory_xact_lock_shared(k)
 ), c as materialized (
     select array(select q.id from unnest($11::text[]) as s (shard)
@@ -150,7 +150,7 @@ class BeatsApart:
         me, first = str(row[1]), shards.all[0]
         ((reclaimed, missing),), others, held, (inbox,) = fetch_all(
             connection,
-            (runner.sql(BEAT), tuple(row)),
+            (runner.sql(BEAT.format(time="$10")), (*row, int(time))),
             (runner.sql(PEERS), (first, me)),
             (runner.sql(HELD_APART), (texts(shards.all),)),
             (runner.sql(INBOX_APART), (texts(shards.all),)),

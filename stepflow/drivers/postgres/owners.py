@@ -34,7 +34,7 @@ APPEAR = (
 )
 # Of those that were reclaimed, on Citus.
 HOLDS = f"select distinct o.id from unnest($2::text[]) as o (id) cross join {held_by('o.id', 'x.owner').replace('(select', 'lateral (select', 1)}"
-ALL = "select id, host, pid, beat, flows, locks, process, boot from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
+ALL = "select id, host, pid, beat, flows, locks, process, boot, beat_at from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
@@ -49,6 +49,7 @@ FORGOTTEN = "delete from stepflow.owners where shard = $1 and reclaimed_at > 0 a
 # was lost, or of which none came.
 REST_S, POOLED_REST_S = 1.5, 1.1
 REST_APART_S = 3.5  # on Citus, where a beat is several statements
+LOST = 5_000_000  # microseconds; a free lock of an owner that beat later than that ago is that of a lost connection, which it opens again
 REMEMBER = 3_600_000_000  # microseconds
 COUNTED = "select counted from stepflow.owners where shard = $1 and id = $2 and reclaimed_at > 0 for update"
 FORGIVE = (
@@ -179,18 +180,18 @@ class PostgresOwners:
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still, fates[owner.id])) for owner in owners)
 
     def read(self, connection: Connection) -> list[Peer]:
-        """All owners. A lock tells that its owner died if it is free under the start of the server under which it was taken."""
+        """All owners. A lock tells that its owner died if it is free under the start of the server under which it was taken, and no beat came lately."""
         (rows,) = fetch_all(connection, (self._runner.sql(ALL), (self._shards.all[0],)))
-        owners = [Owner(restored(r[0]), restored(r[1]), r[2], r[3], flows_of(restored(r[4]))) for r in rows]
+        owners = [Owner(restored(r[0]), restored(r[1]), r[2], r[3], flows_of(restored(r[4])), r[8]) for r in rows]
         fates = [fate(row[6], self._process) for row in rows]
         keys = [self._key_of(owner.id) for owner in owners]
         asked = [key for key, row in zip(keys, rows, strict=True) if row[5]]
-        free, boot = dict[int, bool](), ""
+        free, boot, time = dict[int, bool](), "", 0
         if asked:
-            found, ((boot, _time),) = fetch_all(connection, (FREE, (numbers(asked),)), (BOOT_AND_TIME, ()))
+            found, ((boot, time),) = fetch_all(connection, (FREE, (numbers(asked),)), (BOOT_AND_TIME, ()))
             free = dict(found)
         return [
-            Peer(owner, _lock_of(free.get(key), row[7] == boot, end))
+            Peer(owner, _lock_of(free.get(key), row[7] == boot and time - owner.beat_at >= LOST, end))
             for owner, key, row, end in zip(owners, keys, rows, fates, strict=True)
         ]
 

@@ -106,6 +106,7 @@ create table stepflow.owners (
     boot         text             not null default '',
     reclaimed_at bigint           not null default 0,
     counted      text             not null default '[]',
+    beat_at      bigint           not null default 0,
     primary key (shard, id)
 ) with (fillfactor = 50);
 

@@ -185,7 +185,7 @@ class RocksdbStore(Store):
             ]
             self._database.apply(tables, overlay)
             mine = tables.owners.get(me, self._owner)
-            tables.owners[me] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
+            tables.owners[me] = evolve(mine, beat=mine.beat + 1, beat_at=now, flows=tuple(sorted(self._flows)))
             for owner in removed:
                 tables.owners.pop(owner, None)
             if removed:

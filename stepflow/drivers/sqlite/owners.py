@@ -59,8 +59,8 @@ class SqliteOwners:
         """Increment the own heartbeat, reclaim the runs of dead owners, read the other owners and the cancel marks of held runs."""
         self.appear(writer)
         key = (self._shard, self.me.id)
-        beat = "UPDATE stepflow_owners SET beat = beat + 1, flows = ? WHERE shard = ? AND id = ?"
-        writer.execute(beat, (json.dumps(sorted(self.flows)), *key))
+        beat = "UPDATE stepflow_owners SET beat = beat + 1, beat_at = ?, flows = ? WHERE shard = ? AND id = ?"
+        writer.execute(beat, (now, json.dumps(sorted(self.flows)), *key))
         for owner in sorted(set(dead) - {self.me.id}):
             ReadyRows(writer, self._shard, now).reclaim(owner)
         peers = tuple(peer for peer in self._all(writer) if peer.owner.id != self.me.id)
@@ -78,9 +78,10 @@ class SqliteOwners:
 
     def _all(self, connection: sqlite3.Connection) -> list[Peer]:
         rows = connection.execute(
-            "SELECT id, host, pid, beat, flows FROM stepflow_owners WHERE shard = ? ORDER BY id", (self._shard,)
+            "SELECT id, host, pid, beat, flows, CAST(beat_at AS INTEGER) FROM stepflow_owners WHERE shard = ? ORDER BY id",
+            (self._shard,),
         )
-        return [Peer(Owner(id_, host, pid, beat, flows_of(flows))) for id_, host, pid, beat, flows in rows]
+        return [Peer(Owner(id_, host, pid, beat, flows_of(flows), at)) for id_, host, pid, beat, flows, at in rows]
 
     def read(self, connection: sqlite3.Connection) -> list[Peer]:
         """All owners, with the state of their locks."""

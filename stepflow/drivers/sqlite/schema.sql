@@ -80,6 +80,7 @@ CREATE TABLE stepflow_owners (
     pid   INTEGER NOT NULL,
     beat  INTEGER NOT NULL,
     flows TEXT    NOT NULL DEFAULT '[]',
+    beat_at INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (shard, id)
 ) WITHOUT ROWID;
 

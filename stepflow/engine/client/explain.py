@@ -77,6 +77,7 @@ def explain(
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
         lines.append(_held(info, store, flows.get(info.to), workers))
+        lines += [f"its owner beat last at {utc_text(moment(at))}" for at in _beats(info, owners)]
     elif info.status is Status.SLEEPING:
         lines.append(
             f"it goes on at {due}" + (f", attempt {info.attempt} after {_short_line(info)}" if info.error else "")
@@ -119,6 +120,11 @@ def _held(info: RunInfo, store: str, flow: Flow[Any, Any] | None, workers: Seque
         "no worker is at work" if not workers else f"none of {len(workers)} at work has registered flow {info.to!r}"
     )
     return f"{_holder(info)}: {others}; run `stepflow worker MODULE --store {store}` to take it over"
+
+
+def _beats(info: RunInfo, owners: Sequence[Peer]) -> list[int]:
+    """When the owner of a run beat last, if that is known."""
+    return [peer.owner.beat_at for peer in owners if peer.owner.id == info.owner and peer.owner.beat_at]
 
 
 def _holder(info: RunInfo) -> str:

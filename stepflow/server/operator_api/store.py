@@ -15,6 +15,7 @@ from stepflow.drivers.port.notes import NoteKind, Outcome, Verb
 from stepflow.drivers.port.queries import Condition, LimitUsageQuery, OwnerQuery
 from stepflow.engine.client.diagnosis import MOST_CONFLICTS, conditions_of
 from stepflow.engine.client.info import RunInfo
+from stepflow.engine.clock import moment
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
 from stepflow.model.own_flows import OWN_FLOWS
@@ -74,7 +75,7 @@ class HeldRun:
 class WorkerDetails:
     """An engine that has claimed runs or shown that it lives: where it runs, the flows that it claims (none: it only reads and starts), and the runs that it holds.
 
-    `lock` is `free` when it surely died, `held`, or `unknown`.
+    `lock` is `free` when it surely died, `held`, or `unknown`. `beat_at` is the time of its last heartbeat.
     """
 
     id: str
@@ -82,6 +83,7 @@ class WorkerDetails:
     pid: int
     flows: list[str]
     lock: Literal["free", "held", "unknown"]
+    beat_at: datetime | None
     held: list[HeldRun]
 
 
@@ -149,7 +151,7 @@ async def list_workers(call: OperatorCall) -> WorkerList:
     found = [
         WorkerDetails(
             peer.owner.id, peer.owner.host, peer.owner.pid, [name for name in peer.owner.flows if name not in OWN_FLOWS], peer.lock,
-            held.get(peer.owner.id, []),
+            moment(peer.owner.beat_at) if peer.owner.beat_at else None, held.get(peer.owner.id, []),
         )
         for peer in peers
     ]  # fmt: skip

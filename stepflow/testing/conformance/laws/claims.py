@@ -270,8 +270,12 @@ class ClaimLaws:
         one.claim({"b": "", "a": ""}, NOW, 1)
         one.claim({"c": ""}, NOW, 1)
         two.beat(NOW)
+        before = looker.time()
         one.beat(NOW)
+        after = looker.time()
         shown = looker.read(OwnerQuery())
+        at = shown[0].owner.beat_at
+        assert at == NOW or (before is not None and after is not None and before <= at <= after)
         assert [(peer.owner.id, peer.owner.flows) for peer in shown] == [("one", ("a", "b", "c")), ("two", ())]
         assert not any(peer.lock == "free" for peer in shown)
         one.close()
