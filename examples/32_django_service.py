@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import django
 from django.conf import settings
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.http import HttpRequest, JsonResponse
 from django.test import Client
 from django.urls import path
@@ -24,8 +25,7 @@ django.setup()
 
 
 def charge(order: dict[str, int]) -> None:
-    close_old_connections()  # a step runs in a thread of the worker, with a connection of its own
-    with connection.cursor() as cursor:
+    with closing(connection), connection.cursor() as cursor:  # each thread of the worker has its own
         cursor.execute("UPDATE orders SET charged = 1 WHERE id = %s", [order["id"]])
 
 
@@ -68,3 +68,4 @@ else:
         print(Client().get("/orders/42").json())
         worker.terminate()
     engine().close()
+    connection.close()

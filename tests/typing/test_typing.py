@@ -114,6 +114,7 @@ def pyright_found() -> dict[str, set[Place]]:
             text=True,
             check=False,
         )
+    assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     assert report["summary"]["filesAnalyzed"] == sum(map(len, texts.values()))
     found: dict[str, set[Place]] = {group: set() for group in texts}
