@@ -11,6 +11,7 @@ from stepflow.errors import CodecError, ReplayMismatch
 UNKNOWN_OUTCOME = "unknown_outcome"  # also the `blocked_by` of such rows: no definition has this hash
 UNREADABLE = "unreadable"  # also the `blocked_by` of a row of the queue that has no run
 HOST = "host"  # also the `blocked_by` of such rows: any worker may ask the hosts again
+ANEW = "`stepflow wake` writes it anew"  # ends the text of a run whose queue row cannot be read: it is never due
 _STORED = re.compile(rf"\[(payload|replay|{UNREADABLE}|{HOST}|{UNKNOWN_OUTCOME})\] ")
 
 
@@ -48,7 +49,7 @@ def unreadable(text: str) -> str:
 
 def unreadable_row(problem: str) -> str:
     """The text of a run whose queue row cannot be read; the row itself has none."""
-    return unreadable(f"its row of the queue cannot be read ({problem}); `stepflow wake` writes it anew")
+    return unreadable(f"its row of the queue cannot be read ({problem}); {ANEW}")
 
 
 def unreadable_run(run_id: str, problem: str) -> CodecError:

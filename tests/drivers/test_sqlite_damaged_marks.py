@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -41,7 +42,9 @@ def test_a_damaged_cancel_mark_blocks_its_run_and_stays(tmp_path: Path, mark: ob
         assert statuses == dict.fromkeys(NAMES, Status.BLOCKED) | {"good": Status.COMPLETED}
         assert engine.tally() == {"order.v1": {"blocked": 4, "completed": 1}}
         assert {run.id for run in engine.runs(status=["blocked"])} == {"woken", "cancelled", "limited", "held"}
-        assert "its cancel mark" in engine.get("woken").explain()
+        told = engine.get("woken").explain()
+        assert re.search(r"no worker takes it: its row of the queue .*its cancel mark .*: stepflow wake 'woken' ", told)
+        assert "next try" not in told
         assert dict(execute(path, "SELECT id, cancel FROM stepflow_queue")) == dict.fromkeys(NAMES[:-1], mark)
         for name in ("woken", "limited", "held"):
             engine.get(name).wake()

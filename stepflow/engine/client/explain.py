@@ -12,7 +12,7 @@ from stepflow.drivers.port.commit import Owner, Peer
 from stepflow.engine.client.info import RunInfo, awaited
 from stepflow.engine.clock import moment, utc_text
 from stepflow.errors import UnknownState, error_line
-from stepflow.model.blocked import UNKNOWN_OUTCOME
+from stepflow.model.blocked import ANEW, UNKNOWN_OUTCOME
 from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
 from stepflow.model.host import HOST
@@ -200,6 +200,8 @@ _REMEDIES = {
 def _blocked(info: RunInfo, store: str, due: str) -> str:
     if info.blocked is not None and info.blocked.kind == UNKNOWN_OUTCOME:
         return f"{info.blocked}; on the command line: {command('resolve', store, info.id)} STEP [VALUE] (or --failed MESSAGE)"
+    if info.blocked is not None and info.blocked.text.endswith(ANEW):
+        return f"no worker takes it: {info.blocked}: {command('wake', store, info.id)}"
     kind = "definition" if info.blocked is None else info.blocked.kind
     return f"a worker released it: {info.blocked}; {_REMEDIES[kind]}; next try {due}"
 
