@@ -189,6 +189,32 @@ BARS = (
     Bar("a move of the game is in the other player's stream: 100 ms", "game.stream", 100, at_most=True),
     Bar("a move of the game is shown in the other player's tab: 100 ms", "game.tab", 100, at_most=True),
     Bar("on the disk, PostgreSQL: 90 % of absurd", "disk.postgres", 0.9, ("disk.absurd",), at_most=True),
+    Bar("a run of three steps on the disk, SQLite: 740 bytes", "disk.three.sqlite", 740, at_most=True),
+    Bar("a run of three steps on the disk, PostgreSQL: 1,590 bytes", "disk.three.postgres", 1590, at_most=True),
+    *(
+        Bar(
+            f"loads of records for a result beside 1,000 waiters, {STORES[s]}: 2 x beside 10",
+            f"loads.{s}.1000",
+            2,
+            (f"loads.{s}.10",),
+            at_most=True,
+        )
+        for s in ("sqlite", "postgres")
+    ),
+    *(
+        bar
+        for version in (16, 18)
+        for bar in (
+            Bar(f"a claim with any plan, PostgreSQL {version}: 200 %", f"plans.{version}", 200, at_most=True),
+            Bar(f"a claim beside a snapshot, PostgreSQL {version}: 200 %", f"snapshot.{version}", 200, at_most=True),
+            Bar(
+                f"a claim with limits beside a snapshot, PostgreSQL {version}: 200 %",
+                f"snapshot.limits.{version}",
+                200,
+                at_most=True,
+            ),
+        )
+    ),
 )
 ALSO = (
     Bar("async, 64 at a time: the best tuned peer", "async.64", 30, TUNED_64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 from attrs import frozen
 
+from stepflow import AsyncEngine
 from tests.bench.library import STEPS, named
+from tests.bench.ours import flow_of, start_all
+from tests.bench.target import target
 
 RELATIONS = """
 select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -69,3 +73,19 @@ def measure(folder: Path, *, store: str, place: str, library: str, runs: int) ->
             finish(n)
     found = figures(store, place, before, runs)
     return {**found, "steps": used.steps(), "expected": (runs + 1) * STEPS}
+
+
+def drained(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any]:
+    """Bytes that a finished run of three steps takes, of those that one engine advances side by side."""
+    at, flow = target(store, place), flow_of("async", 3)
+
+    async def finish(ids: list[str]) -> None:
+        async with AsyncEngine(at.driver) as engine:
+            engine.register(flow)
+            await start_all(engine, flow, ids)
+            await engine.run_until_idle()
+
+    asyncio.run(finish(["first"]))
+    before = size(store, place)
+    asyncio.run(finish([f"run-{n:06}" for n in range(runs)]))
+    return {**figures(store, place, before, runs), "steps": at.revisions() - at.runs(), "expected": 3 * runs}

@@ -77,6 +77,11 @@ def waiters() -> Iterator[Row]:
                 f"to its result beside {waiting:,} waiters: p50", "waiters:measure", 100, "ms", {"waiting": waiting},
                 needs=NEEDS.get(store, ()), store=store,
             )  # fmt: skip
+            yield Row(
+                f"loads.{store}.{waiting}", f"a run that another process ends, {STORES[store]}",
+                f"loads of records per result beside {waiting:,} waiters", "waiters:loads", 100, "loads",
+                {"waiting": waiting}, needs=NEEDS.get(store, ()), store=store,
+            )  # fmt: skip
 
 
 def exchanges() -> Iterator[Row]:
@@ -164,18 +169,18 @@ def plans() -> Iterator[Row]:
     """A claim of 64 runs on PostgreSQL in a session whose plans may be old."""
     for version in (16, 18):
         yield Row(
-            f"plans.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            f"plans.{version}", f"one claim of 64 runs, of a usual one, PostgreSQL {version}",
             "20,000 runs behind a session that was there first; the slowest order of vacuum, analyze, truncate, autovacuum",
-            "plans:measure", 20_000, "ms", {"version": version}, needs=NEEDS["postgres"],
+            "plans:measure", 20_000, "%", {"version": version}, needs=NEEDS["postgres"],
         )  # fmt: skip
     for version in (16, 18):
         yield Row(
-            f"snapshot.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            f"snapshot.{version}", f"one claim of 64 runs, of a usual one, PostgreSQL {version}",
             "behind 100,000 runs that were claimed and ended while another session held a snapshot",
-            "plans:beside_a_snapshot", 100_000, "ms", {"version": version}, needs=NEEDS["postgres"],
+            "plans:beside_a_snapshot", 100_000, "%", {"version": version}, needs=NEEDS["postgres"],
         )  # fmt: skip
         yield Row(
-            f"snapshot.limits.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            f"snapshot.limits.{version}", f"one claim of 64 runs, of a usual one, PostgreSQL {version}",
             "the same with limits, in 100 lines",
-            "plans:beside_a_snapshot", 100_000, "ms", {"version": version, "keys": 100}, needs=NEEDS["postgres"],
+            "plans:beside_a_snapshot", 100_000, "%", {"version": version, "keys": 100}, needs=NEEDS["postgres"],
         )  # fmt: skip

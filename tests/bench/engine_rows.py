@@ -129,6 +129,10 @@ def disks() -> Iterator[Row]:
         else:
             yield Row("disk.pgtask", group, "pgtask", "peers.pgtask:disk", 500, "bytes", {}, (*needs, "pgtask"), store)
         yield Row(f"disk.dbos.{store}", group, "DBOS", "peers.dbos:disk", 100, "bytes", {}, (*needs, *DBOS), store)
+        yield Row(
+            f"disk.three.{store}", f"on the disk per finished run of 3 steps, {STORES[store]}", "stepflow",
+            "disk:drained", 5000, "bytes", {}, NEEDS.get(store, ()), store,
+        )  # fmt: skip
 
 
 def verbs() -> Iterator[Row]:

@@ -51,7 +51,7 @@ class Row:
     @property
     def less_is_better(self) -> bool:
         """Whether the value is a time, a size or a share of a time."""
-        return self.unit in ("ms", "s", "MB", "bytes", "%")
+        return self.unit in ("ms", "s", "MB", "bytes", "%", "loads")
 
     def params(self, scale: float) -> dict[str, Any]:
         """The keyword arguments of the probe."""

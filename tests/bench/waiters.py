@@ -60,3 +60,9 @@ def measure(folder: Path, *, store: str, place: str, runs: int, waiting: int) ->
         asyncio.run(work())
     found = quantiles_ms(spans)
     return {"value": found["p50_ms"], **found, "loads": loads[0], "steps": at.runs(), "expected": runs}
+
+
+def loads(folder: Path, *, store: str, place: str, runs: int, waiting: int) -> dict[str, Any]:
+    """How often the engine loads records for one result."""
+    found = measure(folder, store=store, place=place, runs=runs, waiting=waiting)
+    return {**found, "value": found["loads"] / runs}
