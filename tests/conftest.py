@@ -86,8 +86,14 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the checks of types: at the end, one of them would keep a processor busy while the others have nothing left."""
+    """Begin with the checks of types: at the end, one of them would keep a processor busy while the others have nothing left.
+
+    Each takes a minute alone, and several beside other programs.
+    """
     items.sort(key=lambda item: item.path.parent.name != "typing")
+    for item in items:
+        if item.path.parent.name == "typing":
+            item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.hookimpl(trylast=True)

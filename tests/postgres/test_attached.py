@@ -81,7 +81,9 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
         f"alter table {schema}.queue drop column limits, drop column epoch, drop column unfinished, drop column paused, drop column holding"
     )
     server.execute(f"alter table {schema}.events drop column traceparent")
-    later = ", ".join(f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted"))
+    later = ", ".join(
+        f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted", "beat_at")
+    )
     server.execute(f"alter table {schema}.owners {later}")
     new = (
         "journal",

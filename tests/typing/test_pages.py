@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.house.pages import ROOT, blocks_of
 from tests.typing.test_typing import mypy_on
 
@@ -25,7 +23,6 @@ def code_of(page: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.timeout(300)
 def test_the_code_of_pages_type_checks(tmp_path: Path) -> None:
     files, modules = [], dict[str, str]()
     for name in pages():
