@@ -52,6 +52,9 @@ class Current:
     step: str = ""
     attempt: int = 1
     renewals: int = field(default=0, kw_only=True)  # how often the workflow has begun anew
+    passes: str = field(
+        default="", kw_only=True
+    )  # how often the loops around the step of a chain have begun anew, e.g. "2" or "0.1"
     caller: Callable[[], StepCaller | None] | None = field(default=None, eq=False, repr=False)  # a weak reference
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
 
@@ -97,10 +100,12 @@ class Current:
     def key(self) -> str:
         """`flow/run/step`: the same for all retries and after a crash; use it as an idempotency key for other systems.
 
-        It is the same in each pass of a loop, too. After `wf.continue_as_new` it ends with `#` and how often the workflow has begun anew.
+        Each pass of a loop of a chain has keys of its own: from the second one on they end with `#` and how often the loop has begun anew, as `#2`; in a loop
+        within a loop with the numbers of both, as `#1.2`. So it is after `wf.continue_as_new`: `#` and how often the workflow has begun anew.
         """
         key = f"{self.flow}/{self.run_id}/{self.step}"
-        return f"{key}#{self.renewals}" if self.renewals else key
+        again = self.passes or self.renewals
+        return f"{key}#{again}" if again else key
 
 
 def _is_true(at_most_once: object) -> bool:

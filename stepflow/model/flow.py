@@ -10,10 +10,11 @@ from attrs import define, field, frozen
 
 from stepflow.model.codec import Codec
 from stepflow.model.retry import RetryPolicy
-from stepflow.model.state import Transition
+from stepflow.model.state import PASSES, Transition
 
 I_contra = TypeVar("I_contra", contravariant=True)  # a flow for Base also takes a Derived
 O_co = TypeVar("O_co", covariant=True)
+MOST_PASSES = 256  # transitions with numbers of passes that a move keeps
 
 
 @frozen
@@ -92,6 +93,40 @@ class Task(ABC):
         """
 
 
+@frozen(eq=False)
+class Passes:
+    """What a move within loops, or into or out of them, does to the numbers of their passes.
+
+    So many of the loops around the last step, the outermost first, go on around the next one; `begins`: the innermost of these begins anew.
+    """
+
+    loops: int
+    begins: bool = False
+    _made: dict[str, tuple[str, Transition]] = field(init=False, factory=dict, repr=False)  # many runs share them
+
+    def noted(self, transition: Transition, before: Transition) -> tuple[str, Transition]:
+        """The numbers after the move to this transition from the one before, and the transition with them."""
+        numbers = before.annotations.get(PASSES, "")
+        made = self._made.get(numbers)
+        if made is None:
+            text = self.after(numbers)
+            made = text, Transition(transition.to, {**transition.annotations, PASSES: text}) if text else transition
+            if len(self._made) >= MOST_PASSES:
+                self._made.clear()
+            self._made[numbers] = made
+        return made
+
+    def after(self, numbers: str) -> str:
+        """The numbers after the move, of those before it: `"0.2"`, empty if all are zero."""
+        found = [int(number) for number in numbers.split(".")[: self.loops]] if numbers else []
+        if self.begins:
+            found += [0] * (self.loops - len(found))
+            found[-1] += 1
+        while found and not found[-1]:
+            del found[-1]
+        return ".".join(map(str, found))
+
+
 @frozen
 class Move:
     """The result of a task: the next transition, and the tasks at its position (none: the run has ended). A step flow has one.
@@ -100,6 +135,7 @@ class Move:
     if the exchange did not change either, there is nothing to commit. `attempt` is the number of the next attempt of the
     innermost retry group with a policy around the task, from 1. `uncounted` is true for a retry by a
     handler: nothing limits their number, so the event of the step that failed is used up, or the next try would get it again.
+    `passes` is None if the steps before and after it are in no loop.
     """
 
     transition: Transition
@@ -108,6 +144,7 @@ class Move:
     stays: bool = False
     attempt: int = 1
     uncounted: bool = False
+    passes: Passes | None = None
     immediate: bool = field(init=False)  # whether the tasks may start at once and have no time limit
 
     @immediate.default

@@ -16,6 +16,7 @@ from stepflow.model.state import (
     FAILED_CALL,
     NOTE,
     ONCE_SINCE,
+    PASSES,
     POSITION,
     RENEWED,
     RESOLVED,
@@ -88,11 +89,12 @@ def crashed(crashes: int, state: State) -> str:
 
 
 _OF_WORKFLOW = (STYLE, CHILDREN, RENEWED, REWOUND, TOPICS)  # what it needs if it goes on behind its end
+_PLACE = (POSITION, PASSES)  # where a chain is
 
 
 def final(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a run: parked, at its last position, with its status and error."""
-    kept = (POSITION, *_OF_WORKFLOW)
+    kept = (*_PLACE, *_OF_WORKFLOW)
     annotations = {key: value for key, value in transition.annotations.items() if key in kept}
     annotations[STATUS] = status
     if error:
@@ -137,7 +139,7 @@ def resumed(transition: Transition, flow: str) -> Transition:
         noted = transition.annotations.items()
         notes = {k: v for k, v in noted if k == ONCE_SINCE or (not k.startswith("stepflow.") and k != TRIED)}
         return Transition(transition.annotations[FLOW], notes)
-    kept = (POSITION, FAILED_CALL, *_OF_WORKFLOW)
+    kept = (*_PLACE, FAILED_CALL, *_OF_WORKFLOW)
     return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k in kept})
 
 

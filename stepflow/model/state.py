@@ -32,6 +32,7 @@ RESOLVED = (
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
 CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none; TOLD at its failure
 TOLD = "told"  # the children that were cancelled because the run failed have an event that says so
+PASSES = "stepflow.state_passes"  # "1" or "0.2": how often each loop around the position of a chain has begun anew, the outermost first; zeros at the end are left out
 RENEWED = "stepflow.renewed"  # decimal: how often a workflow has begun anew; then it may have done something although its journal is empty
 TOPICS = "stepflow.topics"  # JSON {beginning of ids: [microseconds UTC, [ids]]}: the last messages that a run took before it began anew
 REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was rewound last; part of the ids of later children
@@ -106,6 +107,7 @@ _FORMS: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys((DEADLINE, ATTEMPT, CANCEL, UNFINISHED, RENEWED, REWOUND, ONCE_SINCE, WOKEN, NEXT_ATTEMPT), int),
     ERROR: _check_error,
     STATUS: _check_status,
+    PASSES: lambda text: [int(number) for number in text.split(".")],
 }
 """What raises one of DAMAGED for a text that a note of the library cannot have."""
 

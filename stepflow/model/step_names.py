@@ -18,6 +18,13 @@ def is_body(path: str) -> bool:
     return path.endswith((f"{CASE}/{BODY}", f"{LOOP_UNTIL}/{BODY}"))
 
 
+def loops_around(path: str) -> list[str]:
+    """The paths of the loops in which the step at this path is, the outermost first."""
+    parts = path.split("/")
+    ends = [n for n in range(1, len(parts)) if parts[n] == BODY and parts[n - 1].endswith(LOOP_UNTIL)]
+    return ["/".join(parts[:n]) for n in ends]
+
+
 def _given(path: str) -> list[str]:
     """The names that the user gave to the step at this path and to the groups around it."""
     found: list[str] = []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from itertools import takewhile
 from typing import Any
 
 from attrs import evolve
 
 from stepflow.errors import UnknownState
-from stepflow.model.flow import Call, GiveUp, Move, Task
+from stepflow.model.flow import Call, GiveUp, Move, Passes, Task
 from stepflow.model.json_schema import schemas_text
 from stepflow.model.state import NEXT_ATTEMPT, PAYLOADS, POSITION, STATUS, WAITING, Transition
+from stepflow.model.step_names import loops_around
+from stepflow.steps.kinds.loop_until import LoopUntil
 from stepflow.steps.position import attempts_in, read_position, to_json, to_strings
 from stepflow.steps.retry_decision import decide_retry
 from stepflow.steps.table import Table
@@ -71,7 +74,10 @@ class StepTask(Task):
         start = decision.group.start
         waiting = "delay" if decision.delay_s else ""
         next_row = self._plan.table.row_at(start)
-        move = self._plan.move(start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting)
+        passes = Passes(len(loops_around(decision.group.scope))) if loops_of(self._row) else None
+        move = self._plan.move(
+            start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting, passes=passes
+        )
         return evolve(move, uncounted=True) if decision.group.policy is None else move
 
 
@@ -91,8 +97,10 @@ class ChainPlan:
         """The Move to target number `index`; the table has resolved the static transitions that follow."""
         position = row.targets[index].position
         if index == row.poll:
-            return self.move(position, row, attempts, delay_s=row.every_s, waiting="poll", stays=True)
-        return self.move(position, self.table.row_at(position), attempts)
+            passes = passes_between(row, row)
+            return self.move(position, row, attempts, delay_s=row.every_s, waiting="poll", stays=True, passes=passes)
+        following = self.table.row_at(position)
+        return self.move(position, following, attempts, passes=passes_between(row, following))
 
     def move(
         self,
@@ -103,6 +111,7 @@ class ChainPlan:
         delay_s: float = 0.0,
         waiting: str = "",
         stays: bool = False,
+        passes: Passes | None = None,
     ) -> Move:
         """The Move to `position`, where `row` is due (None: the end of the flow)."""
         if row is None:
@@ -121,7 +130,7 @@ class ChainPlan:
         if attempts and number == 1:  # the attempts in the position are those of a group around the innermost one
             annotations[NEXT_ATTEMPT] = "1"
         transition = Transition(self.table.name, annotations)
-        return Move(transition, (self._task(row, attempts),), delay_s, stays, number)
+        return Move(transition, (self._task(row, attempts),), delay_s, stays, number, passes=passes)
 
     def at(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition, without its delay. Raises UnknownState."""
@@ -148,6 +157,22 @@ class ChainPlan:
         if attempts:
             return StepTask(row, attempts, self)
         return self._tasks.get(row.source) or self._tasks.setdefault(row.source, StepTask(row, (), self))
+
+
+def loops_of(row: CallTransition | None) -> list[str]:
+    """The paths of the loops around a step, the outermost first; the condition of a loop belongs to its passes."""
+    if row is None:
+        return []
+    return loops_around(row.scope) + ([row.scope] if row.kind is LoopUntil else [])
+
+
+def passes_between(row: CallTransition, following: CallTransition | None) -> Passes | None:
+    """What becomes of the passes of loops when this row leads to the other one."""
+    before, after = loops_of(row), loops_of(following)
+    if not before and not after:
+        return None
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+    return Passes(common, begins=row.kind is LoopUntil and common == len(before))
 
 
 def _number(row: CallTransition, attempts: Attempts) -> int:

@@ -21,6 +21,7 @@ from stepflow.model.recovery import TRIED
 from stepflow.model.state import (
     CHILDREN,
     FAILED_CALL,
+    PASSES,
     POSITION,
     RENEWED,
     REWOUND,
@@ -34,7 +35,7 @@ from stepflow.model.state import (
 from stepflow.replay.branches import MARK
 from stepflow.replay.journal import MADE, OPTIONAL, UNFINISHED, as_if_uncancelled, is_cancel, optional_after
 
-KEPT = (POSITION, RENEWED, STYLE, TOPICS)
+KEPT = (PASSES, POSITION, RENEWED, STYLE, TOPICS)
 MOST_KEPT = 10_000  # transitions of which a search keeps whether they make the step
 Known = Callable[[str], Flow[Any, Any] | None]
 """The flow of a name, if it is known here."""

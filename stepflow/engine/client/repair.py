@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import takewhile
 from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Enqueue, Record, Write
@@ -10,8 +12,10 @@ from stepflow.engine.intents import at_same_place, is_of_function
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read, unreadable_run
+from stepflow.model.flow import Passes
 from stepflow.model.lifecycle import UNSET, Status, status_of
-from stepflow.model.state import CHILDREN, NOTE, POSITION, STATUS, STYLE, State, Transition
+from stepflow.model.state import CHILDREN, NOTE, PASSES, POSITION, STATUS, STYLE, State, Transition
+from stepflow.model.step_names import loops_around
 from stepflow.steps import StepFlow
 
 LISTED = 5  # children and topics that an error names
@@ -71,7 +75,20 @@ def at_position(record: Record, flow: StepFlow[Any], text: str, now: int) -> Com
         raise StepflowError(f"run {run_id!r} is of flow {record.created.flow!r}, not of {flow.name!r}")
     if status.final or status is Status.RUNNING:
         raise StepflowError(f"run {run_id!r} is {status}: only an open run that no worker holds can be moved")
-    return due_now(record, Transition(flow.name, {POSITION: text, NOTE: "moved here"}), now)
+    notes, before = {POSITION: text, NOTE: "moved here"}, record.state.transition.annotations
+    here, there = (_loops_at(position) for position in (before.get(POSITION, "[]"), text))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False)))
+    if passes := Passes(same).after(
+        before.get(PASSES, "")
+    ):  # it stays in the passes of the loops around both positions
+        notes[PASSES] = passes
+    return due_now(record, Transition(flow.name, notes), now)
+
+
+def _loops_at(position: str) -> list[str]:
+    """The loops around a stored position of a chain."""
+    texts = [text for text in json.loads(position) if not text.startswith("attempt:")]
+    return loops_around(texts[0].partition(":")[2]) if texts else []
 
 
 def _status(record: Record, now: int, verb: str) -> Status:

@@ -29,7 +29,7 @@ from stepflow.model.current import Current, enter
 from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.json_schema import schemas_text
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, PAYLOADS, UNFINISHED, WAITING, Transition, waiting
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, PASSES, PAYLOADS, UNFINISHED, WAITING, Transition, waiting
 
 
 @define(eq=False)
@@ -53,7 +53,8 @@ class StepAttempt(TransactedSteps):
         self._step = Step(state.id, self.claim.fence.epoch, *state[1:5])
         self._unfinished = self.claim.row.unfinished + int(self.transition.annotations.get(UNFINISHED, "0"))
         # A weak reference, so that an attempt that has ended is freed at once: the collector of cycles costs more.
-        self.current = Current(self.state.id, record.created.flow, caller=ref(self))
+        passes = self.transition.annotations.get(PASSES, "")
+        self.current = Current(self.state.id, record.created.flow, passes=passes, caller=ref(self))
 
     @property
     def rev(self) -> int:
@@ -203,7 +204,7 @@ class StepAttempt(TransactedSteps):
             if (met := self._met_unknown()) is not None:
                 return met
             forget = self._forgotten(move, note)
-        transition = move.transition
+        transition = move.transition if move.passes is None else self._in_pass(move.transition, move.passes)
         if note:
             transition = transition.with_notes(error=note)
         if self._unfinished:

@@ -16,7 +16,7 @@ from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import OnceCalls, why_unknown
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.errors import CancelRequested, StepflowError
-from stepflow.model.flow import Call, Move, Task
+from stepflow.model.flow import Call, Move, Passes, Task
 from stepflow.model.state import POSITION, Transition
 
 
@@ -70,6 +70,11 @@ class TransactedSteps(AtMostOnceAttempt):
             return transition
         return transition.with_notes(unfinished=str(self._unfinished))
 
+    def _in_pass(self, transition: Transition, passes: Passes) -> Transition:
+        """The transition with the numbers of the passes of the loops around it, which are part of the key of its step."""
+        self.current.passes, noted = passes.noted(transition, self.transition)
+        return noted
+
     def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
         """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""
         if note or move.stays:
@@ -82,7 +87,7 @@ class TransactedSteps(AtMostOnceAttempt):
 
     async def _transacted(self, task: Task) -> Move:
         """Call a step with a connection, and commit the move together with what it wrote; `_ends` tells if the store did not take that."""
-        kept, unfinished, tries = dict(self._journal), self._unfinished, 0
+        kept, unfinished, passes, tries = dict(self._journal), self._unfinished, self.current.passes, 0
 
         def undo() -> None:
             """Nothing is committed: the journal rows are still there, and the run has not ended."""
@@ -92,7 +97,7 @@ class TransactedSteps(AtMostOnceAttempt):
 
         def call(connection: Any) -> Any:
             nonlocal tries
-            tries += 1
+            tries, self.current.passes = tries + 1, passes
             return task.call(self.exchange if tries == 1 else self._restore(), connection)
 
         def member_of(value: Any) -> tuple[Member, Move]:
