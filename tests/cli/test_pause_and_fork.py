@@ -147,3 +147,18 @@ def test_fork_and_rewind_by_filter(waiting):
     ):
         waiting(*args)
         assert waiting.code == 2, args
+
+
+def test_resolve_takes_the_key_of_a_call_of_a_flow_function(stepflow, tmp_path):
+    (tmp_path / "bank.py").write_text(
+        "from stepflow import commit, current, flow, park\n\ndef pay() -> int:\n    raise KeyboardInterrupt\n\n"
+        '@flow("pays")\ndef pays(ctx):\n'
+        '    return commit(park(ctx, paid=str(current().once("pay", pay, at_most_once=True))))\n'
+    )
+    stepflow("start", "bank", "--id", "one")
+    stepflow("worker", "bank", "--until-idle")
+    stepflow("worker", "bank", "--until-idle")
+    assert "the outcome of call 'pay' of 'pays' is unknown" in stepflow("explain", "one")
+    assert stepflow("resolve", "one", "pay", "7") == "one: pay is resolved, now queued\n"
+    stepflow("worker", "bank", "--until-idle")
+    assert stepflow.json("show", "one")["info"]["status"] == "parked"

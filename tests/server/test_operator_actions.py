@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from stepflow import Context, workflow
+from stepflow import Command, Context, StateCtx, commit, current, flow, park, workflow
 from stepflow.server.audit import UNFIT
 from tests.server.operating import Order, doubled, entries, nightly_flow, operating, order_flow
 
@@ -151,6 +151,28 @@ async def test_move_and_resolve(store):
         nothing = await operator.post("/run/resolve", 409, id="o", step="order.v1/charge")
         assert nothing["message"]
         await operator.post("/run/resolve-failed", 409, id="o", step="order.v1/charge", error="the line was dead")
+
+
+async def test_resolve_a_call_of_a_flow_function(store):
+    paid: list[Any] = []
+
+    def pay() -> Any:
+        return {1, 2}  # cannot be stored, so the outcome is unknown
+
+    @flow("pays")
+    async def pays(ctx: StateCtx) -> Command:
+        paid.append(await current().aonce("pay", pay, at_most_once=True))
+        return commit(park(ctx))
+
+    async with operating(store) as operator:
+        operator.engine.register(pays)
+        await operator.engine.start(pays, id="p")
+        await operator.engine.run_until_idle()
+        assert (await operator.get("/run", id="p"))["info"]["blocked"]["kind"] == "unknown_outcome"
+        await operator.post("/run/resolve", 404, id="p", step="other", value=7)
+        assert (await operator.post("/run/resolve", id="p", step="pay", value=7))["status"] == "queued"
+        await operator.engine.run_until_idle()
+        assert (paid, (await operator.get("/run", id="p"))["info"]["status"]) == ([7], "parked")
 
 
 async def test_many_runs_by_filter_begin_with_a_dry_run(store):
