@@ -16,6 +16,7 @@ from tests.engine.flows import Order
 DID: list[str] = []
 PAUSE: list[str] = []  # the calls at whose end the run is paused from outside
 RESUME: list[str] = []  # those at whose end it is resumed
+PAUSED: list[asyncio.Event] = []  # set when "a" has paused the run
 OTHER: list[Engine] = []
 
 
@@ -23,6 +24,7 @@ OTHER: list[Engine] = []
 def other(store: Driver, clock: VirtualClock) -> Iterator[None]:
     for noted in (DID, PAUSE, RESUME):
         noted.clear()
+    PAUSED[:] = [asyncio.Event()]
     with Engine(store, clock=clock) as other:
         OTHER[:] = [other]
         yield
@@ -75,7 +77,13 @@ async def slow(key: str) -> str:
     DID.append(key)
     for _ in range(10 if key == "a" else 50):
         await asyncio.sleep(0)
-    return ends(key)
+    if key != "a":
+        await PAUSED[0].wait()  # the intent of "b" may be recorded before that of "a"
+        return ends(key)
+    try:
+        return ends(key)
+    finally:
+        PAUSED[0].set()
 
 
 async def calls_beside(grouped: bool) -> None:
