@@ -21,8 +21,9 @@ clock = VirtualClock(datetime(2026, 3, 27, 12, tzinfo=UTC))
 with Engine("memory://", clock=clock) as engine:
     engine.register(report)
     nightly = engine.schedule(
-        "nightly", report, ["north", "south"], cron="30 2 * * *", tz="Europe/Berlin", catch_up=timedelta(hours=6)
-    )
+        "nightly", report, ["north", "south"], cron="30 2 * * *", tz="Europe/Berlin", catch_up=timedelta(hours=6),
+        run_timeout=timedelta(days=2),
+    )  # fmt: skip
     engine.run_until_idle(advance=True, until=timedelta(days=5))
     for run in reversed(nightly.runs()):
         print(run.id, run.status)

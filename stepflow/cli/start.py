@@ -51,6 +51,9 @@ from stepflow.model.limits import Limit
 @click.option(
     "--dedup-window", type=duration, metavar="TIME", default="5m", show_default=True, help="E.g. 90s, 15m, 12h."
 )
+@click.option(
+    "--run-timeout", type=duration, metavar="TIME", help="The run fails if it has not ended in time, e.g. 12h."
+)
 @with_store
 def command(
     target: StoreTarget,
@@ -64,6 +67,7 @@ def command(
     limits: tuple[Limit, ...],
     dedup_key: str | None,
     dedup_window: timedelta,
+    run_timeout: timedelta | None,
 ) -> None:
     """Start a run and print its id."""
     definition = remote_flow(flow) if remote else flow_of(flow, ", or start it by --remote if hosts serve it")
@@ -83,6 +87,7 @@ def command(
                 limits=limits,
                 dedup_key=dedup_key,
                 dedup_window=dedup_window,
+                run_timeout=run_timeout,
             )
             result["id"] = run.id
         return run.id

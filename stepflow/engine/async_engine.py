@@ -31,7 +31,7 @@ from stepflow.engine.checks import (
 )
 from stepflow.engine.client.pauses import PausedFlow, flow_name
 from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, info_of_row
-from stepflow.engine.client.schedules import planned_schedule
+from stepflow.engine.client.schedules import checked_schedule_id, planned_schedule
 from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
 from stepflow.engine.health import Health
@@ -41,7 +41,6 @@ from stepflow.engine.lifetime import AsyncWith
 from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
-from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
 from stepflow.model.keywords import keywords
 from stepflow.model.own_flows import OWN_FLOWS
@@ -154,13 +153,15 @@ class AsyncEngine(AsyncWith, AsyncFlowEngine):
     async def schedule(
         self, id: str, flow: Flow[None, Out], input: None = None, *, cron: str | None = None, every: timedelta | None = None,
         tz: str = "UTC", overlap: Literal["skip", "queue", "cancel"] = "skip", catch_up: timedelta = timedelta(0),
-        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0, tx: Any = None,
+        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0,
+        run_timeout: timedelta | float | None = None, tx: Any = None,
     ) -> AsyncSchedule[Out]: ...  # fmt: skip
     @overload
     async def schedule(
         self, id: str, flow: Flow[In, Out], input: In, *, cron: str | None = None, every: timedelta | None = None,
         tz: str = "UTC", overlap: Literal["skip", "queue", "cancel"] = "skip", catch_up: timedelta = timedelta(0),
-        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0, tx: Any = None,
+        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0,
+        run_timeout: timedelta | float | None = None, tx: Any = None,
     ) -> AsyncSchedule[Out]: ...  # fmt: skip
     async def schedule(
         self,
@@ -176,13 +177,14 @@ class AsyncEngine(AsyncWith, AsyncFlowEngine):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> AsyncSchedule[Out]:
         """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
 
         The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
         happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
-        that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
+        that no worker notices within a minute and `catch_up` starts no run. Each run has the `run_timeout`, as `start` takes it. `jitter` delays each tick by a part of it. The same id again changes
         the schedule: it keeps a pause, and with the same timing its next tick. With `tx`, the caller's open transaction on the same store, it takes
         place when that commits. Raises StepflowError for a timing that cannot be meant, and what `start` raises for the input.
         """
@@ -200,6 +202,7 @@ class AsyncEngine(AsyncWith, AsyncFlowEngine):
             jitter=jitter,
             labels=labels,
             priority=priority,
+            run_timeout=run_timeout,
             now=self._clock.now(),
         )
         await session.schedules.put(wanted, tx)
@@ -208,7 +211,7 @@ class AsyncEngine(AsyncWith, AsyncFlowEngine):
     def get_schedule(self, id: str) -> AsyncSchedule[Any]:  # noqa: A002
         """A handle on a schedule by its id; no I/O."""
         self._session.lifetime.check_open()
-        return AsyncSchedule(self._session.schedules, self._clock, checked_id(id), self.get)
+        return AsyncSchedule(self._session.schedules, self._clock, checked_schedule_id(id), self.get)
 
     async def schedules(self) -> list[ScheduleInfo]:
         """All schedules of the namespace, by id; one that cannot be read here is among them, and says why in `unreadable`."""

@@ -16,6 +16,7 @@ from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, dump
+from stepflow.model.run_timeout import run_timeout_us
 
 DEFAULT_KEEP = timedelta(days=30)
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
@@ -111,6 +112,18 @@ def checked_limits(limits: Any) -> list[Limit]:
             f"limits: their keys and numbers need {size} bytes, of at most {LIMITS_BYTES}: give shorter keys"
         )
     return found
+
+
+def checked_run_timeout(flow: Flow[Any, Any], given: Any) -> int:
+    """The time limit of a run of this flow in microseconds, which is that of the flow if none is given; 0: none."""
+    if given is None:
+        return flow.options.run_timeout_us
+    limit, problem = run_timeout_us(given)
+    if not problem and flow.kind not in ("steps", "workflow"):
+        problem = f"run_timeout={given!r:.80}: {flow.name!r} is a flow function, and States of those have no time limit as a whole: let a delay move them on"
+    if problem:
+        raise StepflowError(problem)
+    return limit
 
 
 def checked_key(key: Any) -> str:

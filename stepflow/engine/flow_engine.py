@@ -62,13 +62,13 @@ class AsyncFlowEngine(AsyncVerbs):
     async def start(
         self, flow: Flow[None, Out], exchange: None = None, *, id: str | None = None, labels: Mapping[str, str] | None = None,
         at: datetime | None = None, priority: int = 0, limits: Limit | Iterable[Limit] = (), dedup_key: str | None = None,
-        dedup_window: timedelta | float = DEDUP_WINDOW, tx: Any = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW, run_timeout: timedelta | float | None = None, tx: Any = None,
     ) -> AsyncRun[Out]: ...  # fmt: skip
     @overload
     async def start(
         self, flow: Flow[In, Out], exchange: In, *, id: str | None = None, labels: Mapping[str, str] | None = None,
         at: datetime | None = None, priority: int = 0, limits: Limit | Iterable[Limit] = (), dedup_key: str | None = None,
-        dedup_window: timedelta | float = DEDUP_WINDOW, tx: Any = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW, run_timeout: timedelta | float | None = None, tx: Any = None,
     ) -> AsyncRun[Out]: ...  # fmt: skip
     async def start(
         self,
@@ -82,6 +82,7 @@ class AsyncFlowEngine(AsyncVerbs):
         limits: Limit | Iterable[Limit] = (),
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> AsyncRun[Out]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
@@ -91,18 +92,14 @@ class AsyncFlowEngine(AsyncVerbs):
         timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after the
         engine's `keep` (30 days): the same id then starts a new run, whose steps are done again, unless `keep_ids` refuses it
         (RunExists). With `tx`, the caller's open transaction on the same store, the run begins
-        to exist when that transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
+        to exist when that transaction commits. A run that has not ended `run_timeout` (seconds or timedelta) after it was due first
+        fails with TimedOut, wherever it is; the default is that of its flow. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
         exchange that cannot be stored.
         """
         options = StartOptions(
-            id=id,
-            labels=labels,
-            at=at,
-            priority=priority,
-            limits=limits,
-            dedup_key=dedup_key,
-            dedup_window=dedup_window,
-        )
+            id=id, labels=labels, at=at, priority=priority, limits=limits, dedup_key=dedup_key, dedup_window=dedup_window,
+            run_timeout=run_timeout,
+        )  # fmt: skip
         commit = self._planned(flow, exchange, options)
         if tx is not None:
             return self._made(flow, commit, (await self._parts.client.post(tx, commit))[0], exchange)
@@ -121,6 +118,7 @@ class AsyncFlowEngine(AsyncVerbs):
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> list[AsyncRun[Out]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
@@ -130,7 +128,7 @@ class AsyncFlowEngine(AsyncVerbs):
         stored before anything is started (with `tx`, for two inputs of one id, too), RunExists for an id of another input after all others were.
         """
         self._parts.lifetime.check_open()
-        shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
+        shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits, run_timeout=run_timeout)
         planner = StartPlanner(flow, shared, self._parts.clock)
         given = [(exchange, planner.plan(run_id, exchange)) for run_id, exchange in checked_starts(runs)]
         commits, client = [commit for _exchange, commit in given], self._parts.client

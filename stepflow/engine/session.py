@@ -167,7 +167,7 @@ class Session:
             self.feed,
             self.executions,
             self._redefinition,
-            Firing(store, clock, committer, self.flows, self.client.cancel, self.client.delay_of),
+            Firing(store, clock, committer, self.flows, self.client.cancel, self.client.delay_of, cancels.time_out),
             owner,
             self.flows,
             self.concurrency,

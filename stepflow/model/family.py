@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stepflow.model.run_timeout import RUN_ENDS
 from stepflow.model.state import UNREAD
 
 RESERVED = "stepflow."  # begins the names of labels and events that only the library gives
@@ -38,6 +39,6 @@ def reserved(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels without those that name a parent, or a topic for which the run waits, and what stands for unreadable ones."""
-    hidden = PARENT, ON_PARENT_END, UNREAD
+    """The labels without those that name a parent, a topic for which the run waits, or its end, and what stands for unreadable ones."""
+    hidden = PARENT, ON_PARENT_END, RUN_ENDS, UNREAD
     return {k: v for k, v in labels.items() if k not in hidden and not k.startswith(_TOPIC)}

@@ -23,7 +23,8 @@ class FlowOptions:
 
     `concurrency` limits the runs that one worker advances at the same time, `retry` is the policy for a run whose step
     raised, `hung_after_s` releases a claim without a commit for that many seconds, `max_crashes` is the number of processes
-    that may die on a run before it fails, `upgrade` converts a stored exchange (`dict`) of an older version.
+    that may die on a run before it fails, `upgrade` converts a stored exchange (`dict`) of an older version. `run_timeout_us` is the
+    time limit of a whole run that is started without one; 0: none.
     """
 
     concurrency: int | None = None
@@ -31,6 +32,7 @@ class FlowOptions:
     hung_after_s: float | None = None
     max_crashes: int = 3
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    run_timeout_us: int = 0
 
 
 @final

@@ -12,7 +12,7 @@ from stepflow.errors import DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.generators import generator_problem
-from stepflow.model.keywords import NO_TIME_LIMIT, keywords
+from stepflow.model.keywords import NO_RUN_TIMEOUT, keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import Transition
@@ -49,7 +49,7 @@ class FlowFunction(Flow[None, None]):
         return Move(transition, ())
 
 
-@keywords(timeout=NO_TIME_LIMIT, deadline=NO_TIME_LIMIT)
+@keywords(timeout=NO_RUN_TIMEOUT, deadline=NO_RUN_TIMEOUT, run_timeout=NO_RUN_TIMEOUT)
 def flow(
     name: str,
     *,

@@ -29,9 +29,8 @@ def keywords(**instead: str) -> Callable[[T], T]:
     return decorate
 
 
-NO_TIME_LIMIT = (
-    "a run has no time limit as a whole: start it as a child, and wait with wf.first_of(key, child, wf.timer(duration))"
-)
+RUN_TIMEOUT = "the time limit of a whole run is run_timeout=, in seconds or a timedelta"
+NO_RUN_TIMEOUT = "States of flow functions have no time limit as a whole: let a delay move them on"
 
 
 class ToldKeywords:

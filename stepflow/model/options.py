@@ -8,10 +8,17 @@ from typing import Any
 from stepflow.model.durations import seconds
 from stepflow.model.flow import FlowOptions
 from stepflow.model.retry import RetryPolicy
+from stepflow.model.run_timeout import run_timeout_us
 
 
 def read_options(
-    name: str, concurrency: Any, retry: Any, hung_after: Any, max_crashes: Any, upgrade: Any = None
+    name: str,
+    concurrency: Any,
+    retry: Any,
+    hung_after: Any,
+    max_crashes: Any,
+    upgrade: Any = None,
+    run_timeout: Any = None,
 ) -> tuple[FlowOptions, list[str]]:
     """(the options, the problems; empty if there are none)."""
     problems = []
@@ -27,9 +34,11 @@ def read_options(
     if hung_after is not None:
         hung_after_s, problem = seconds("hung_after", hung_after)
         problems += [problem] if problem else []
+    limit, problem = run_timeout_us(run_timeout)
+    problems += [problem] if problem else []
     if problems:
         return FlowOptions(), [f"{name}: {problem}" for problem in problems]
-    return FlowOptions(concurrency, retry, hung_after_s, max_crashes, upgrade), []
+    return FlowOptions(concurrency, retry, hung_after_s, max_crashes, upgrade, limit), []
 
 
 def _upgrade_problem(upgrade: Any) -> str:

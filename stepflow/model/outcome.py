@@ -6,14 +6,16 @@ import json
 from functools import lru_cache
 from types import FrameType, TracebackType
 
-from stepflow.errors import RunFailed, StepflowError
+from stepflow.errors import RunFailed, StepflowError, TimedOut, error_line
 from stepflow.model.error_text import cause_of, formatted, kind_of, message_of, parts_of, traceback_of
 from stepflow.model.recovery import TRIED
+from stepflow.model.run_timeout import RunEnd
 from stepflow.model.state import (
     CHILDREN,
     DEADLINE,
     ERROR,
     FAILED_CALL,
+    HEARD,
     NOTE,
     ONCE_SINCE,
     PASSES,
@@ -23,6 +25,7 @@ from stepflow.model.state import (
     REWOUND,
     STATUS,
     STYLE,
+    TIMED_OUT,
     TOPICS,
     State,
     Transition,
@@ -100,6 +103,16 @@ def final(transition: Transition, status: str, error: str) -> Transition:
     if error:
         annotations[ERROR] = error
     return Transition("", annotations)
+
+
+def timed_out(transition: Transition, end: RunEnd, error: str = "", *, heard: bool = False) -> Transition:
+    """The final transition of a run whose time limit is over; `error`: what it raised then, `heard`: Cancelled was raised in a workflow."""
+    at = " ".join(json.loads(transition.annotations.get(POSITION, "[]")))
+    raw = json.loads(error or "{}")
+    raised = f"; then it raised {error_line(raw['type'], raw['message'])}" if raw else ""
+    text = f"the run did not end within {end.text}, its run_timeout{f'; it was at {at}' if at else ''}{raised}"
+    over = final(transition, "failed", describe(TimedOut(text)))
+    return Transition(over.to, {**over.annotations, TIMED_OUT: HEARD if heard else "1"})
 
 
 def completed(transition: Transition) -> Transition:

@@ -29,8 +29,8 @@ OVERLAPS = ("skip", "queue", "cancel")
 class ScheduleRecord:
     """A schedule; times are microseconds UTC, durations microseconds.
 
-    `to` and `notes` are the first transition of a run, `limit` the time limit of its first wait (0: none), `exchange` its
-    input as text. `cron` is empty for an interval. `tick` is the next tick (None: there is none any more), `last` the last one
+    `to` and `notes` are the first transition of a run, `limit` the time limit of its first wait (0: none), `run_timeout` that of the run
+    (0: none), `exchange` its input as text. `cron` is empty for an interval. `tick` is the next tick (None: there is none any more), `last` the last one
     that started a run, `last_run` that run, `skipped` the last one that did not, and `why`. `queued` are ticks that wait for
     the end of the runs in `active`.
     """
@@ -60,6 +60,7 @@ class ScheduleRecord:
     why: str = ""
     queued: tuple[int, ...] = ()
     active: tuple[str, ...] = ()
+    run_timeout: int = 0
 
     @property
     def times(self) -> Times:
@@ -111,7 +112,7 @@ NAMES = tuple(one.name for one in attrs.fields(ScheduleRecord))
 
 def dump_schedule(record: ScheduleRecord) -> str:
     """The stored form, JSON."""
-    fields = {name: getattr(record, name) for name in NAMES}
+    fields = {name: getattr(record, name) for name in NAMES if name != "run_timeout" or record.run_timeout}
     return json.dumps({"format": FORMAT, **fields}, separators=(",", ":"))
 
 

@@ -18,7 +18,7 @@ from stepflow.model.schedule import ScheduleRecord, dump_schedule, parse_schedul
 
 WANTED = (
     "flow", "to", "notes", "limit", "exchange", "input_hash", "cron", "every", "tz", "overlap", "catch_up", "jitter", "labels",
-    "priority",
+    "priority", "run_timeout",
 )  # fmt: skip
 """The fields of a record that the caller of `engine.schedule` decides."""
 DAMAGED = ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError

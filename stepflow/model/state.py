@@ -25,6 +25,8 @@ DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at thi
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
 STYLE = "stepflow.style"  # "workflow": a cancel lets the run undo what it did, unless it has done nothing yet
 CANCEL = "stepflow.cancel"  # integer microseconds UTC: when the cancel of a workflow was requested that it carries out
+TIMED_OUT = "stepflow.timed_out"  # the run ends, or has ended, since its time limit is over; HEARD: a workflow may have undone what it did
+HEARD = "heard"
 FAILED_CALL = "stepflow.failed_call"  # key of the journalled failure that ended a run: the call is made again when the run goes on
 RESOLVED = (
     "stepflow.resolved"  # JSON {"step", "value", "error"}: how a call of unknown outcome ended, as a caller found out

@@ -174,12 +174,12 @@ class AsyncContext(ContextBase):
     @overload
     def start_child(
         self, key: str, flow: Flow[None, Out], input: None = None, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
-        labels: Mapping[str, str] | None = None, priority: int = 0,
+        labels: Mapping[str, str] | None = None, priority: int = 0, run_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, ChildHandle[Out]]: ...  # fmt: skip
     @overload
     def start_child(
         self, key: str, flow: Flow[In, Out], input: In, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
-        labels: Mapping[str, str] | None = None, priority: int = 0,
+        labels: Mapping[str, str] | None = None, priority: int = 0, run_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, ChildHandle[Out]]: ...  # fmt: skip
     def start_child(
         self,
@@ -190,9 +190,10 @@ class AsyncContext(ContextBase):
         on_parent_end: Literal["cancel", "leave"] = "cancel",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, ChildHandle[Out]]:
         """Start a run of another flow, of any style, as a child of this one; see `Context.start_child`."""
-        effects = self._start_child("start_child", key, flow, input, on_parent_end, labels, priority)
+        effects = self._start_child("start_child", key, flow, input, on_parent_end, labels, priority, run_timeout)
         return self._run(key, effects)
 
     def start_children(
@@ -204,9 +205,10 @@ class AsyncContext(ContextBase):
         on_parent_end: Literal["cancel", "leave"] = "cancel",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, list[ChildHandle[Out]]]:
         """Start a child for each input, many in each commit; see `Context.start_children`."""
-        effects = self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority)
+        effects = self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority, run_timeout)
         return self._run(key, effects)
 
     def result(self, key: str, child: ChildHandle[Out]) -> Coroutine[Any, Any, Out]:

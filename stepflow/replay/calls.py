@@ -203,7 +203,15 @@ class ContextBase:
         return round(min(max(length, 0), 2e11) * SECOND)
 
     def _start_child(
-        self, verb: str, key: str, flow: Any, given: Any, on_parent_end: Any, labels: Any, priority: Any
+        self,
+        verb: str,
+        key: str,
+        flow: Any,
+        given: Any,
+        on_parent_end: Any,
+        labels: Any,
+        priority: Any,
+        run_timeout: Any,
     ) -> DurableCall:
         """Start one child, or with `start_children` one for each of the inputs given."""
         if not isinstance(flow, Flow):
@@ -214,7 +222,8 @@ class ContextBase:
                 f"{verb}({key!r:.200}, on_parent_end={on_parent_end!r:.80}): give {CANCEL!r} or {LEAVE!r}"
             )
         try:
-            common = ChildOptions(on_parent_end == LEAVE, checked_own_labels(labels), checked_priority(priority))
+            own, order = checked_own_labels(labels), checked_priority(priority)
+            common = ChildOptions(on_parent_end == LEAVE, own, order, run_timeout)
         except StepflowError as error:
             raise self._wrong(f"{verb}({key!r:.200}): {error}") from error
         if verb == "start_child":

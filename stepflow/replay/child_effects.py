@@ -38,6 +38,7 @@ class StartChildren(NamedTuple):
     family: Mapping[str, str]
     priority: int
     note: Note
+    run_timeout: Any = None  # as given; None: that of the flow
 
 
 class LookAt(NamedTuple):

@@ -33,6 +33,7 @@ class ChildOptions:
     leave: bool
     labels: Mapping[str, str]
     priority: int
+    run_timeout: Any = None  # as given
 
     def family(self, parent: str) -> dict[str, str]:
         """The labels that name the parent."""
@@ -111,7 +112,9 @@ async def _start(
         text = json.dumps({"count": len(runs), "of": journal.parent}) if journal.parent else str(len(runs))
         note = Note(key, "child", flow.name, text)
         family = options.family(journal.run_id)
-        refusal = await journal.perform(StartChildren(flow, runs, options.labels, family, options.priority, note))
+        refusal = await journal.perform(
+            StartChildren(flow, runs, options.labels, family, options.priority, note, options.run_timeout)
+        )
         if refusal is None:
             return
     text = journal.host.stored(refusal)

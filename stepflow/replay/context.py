@@ -98,12 +98,12 @@ class Context(ContextBase):
     @overload
     def start_child(
         self, key: str, flow: Flow[None, Out], input: None = None, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
-        labels: Mapping[str, str] | None = None, priority: int = 0,
+        labels: Mapping[str, str] | None = None, priority: int = 0, run_timeout: Duration | None = None,
     ) -> ChildHandle[Out]: ...  # fmt: skip
     @overload
     def start_child(
         self, key: str, flow: Flow[In, Out], input: In, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
-        labels: Mapping[str, str] | None = None, priority: int = 0,
+        labels: Mapping[str, str] | None = None, priority: int = 0, run_timeout: Duration | None = None,
     ) -> ChildHandle[Out]: ...  # fmt: skip
     def start_child(
         self,
@@ -114,13 +114,15 @@ class Context(ContextBase):
         on_parent_end: Literal["cancel", "leave"] = "cancel",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: Duration | None = None,
     ) -> ChildHandle[Out]:
         """Start a run of another flow, of any style, as a child of this one; its id is `<id of this run>/<key>`.
 
         It is started once, whatever crashes. When this run ends, however it does, a child that is still open is cancelled; with
-        `on_parent_end="leave"` it goes on. `result` waits for it.
+        `on_parent_end="leave"` it goes on. `result` waits for it. `run_timeout` (seconds or timedelta) is its time limit, as for `start`.
         """
-        return self._run(self._start_child("start_child", key, flow, input, on_parent_end, labels, priority))  # type: ignore[no-any-return]
+        effects = self._start_child("start_child", key, flow, input, on_parent_end, labels, priority, run_timeout)
+        return self._run(effects)  # type: ignore[no-any-return]
 
     def start_children(
         self,
@@ -131,9 +133,11 @@ class Context(ContextBase):
         on_parent_end: Literal["cancel", "leave"] = "cancel",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: Duration | None = None,
     ) -> list[ChildHandle[Out]]:
         """Start a child for each input, many in each commit, with the ids `<id of this run>/<key>[0]` and so on; see `start_child`."""
-        return self._run(self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority))  # type: ignore[no-any-return]
+        effects = self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority, run_timeout)
+        return self._run(effects)  # type: ignore[no-any-return]
 
     def result(self, key: str, child: ChildHandle[Out]) -> Out:
         """Wait for the end of a child, without holding a worker; what it returned. Raises RunFailed or RunCancelled."""

@@ -91,6 +91,7 @@ async def _resolved(journal: Journal, key: str, step: StepFunction) -> Any:
         raise journal.wrong(UnknownOutcome(key))
     if (failure := resolution["error"]) is not None:
         await journal.perform(Note(key, "step", step.name, failure, failed=True))
+        journal.host.settled()
         raise failed(journal, key, failure)
     text = resolution["value"] or "null"
     try:
@@ -99,6 +100,7 @@ async def _resolved(journal: Journal, key: str, step: StepFunction) -> Any:
         why = f"it was resolved, but by a value that does not fit: {error}; so"
         raise journal.wrong(UnknownOutcome(key, why)) from error
     await journal.perform(Note(key, "step", step.name, text))
+    journal.host.settled()
     return value
 
 

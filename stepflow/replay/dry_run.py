@@ -153,6 +153,9 @@ class DryRun:
         """Something that no call uses: none is made."""
         return self.workflow if self.workflow.atomic else None
 
+    def settled(self) -> None:
+        """Nothing follows from it here."""
+
     def may_undo(self) -> bool:
         """As of a run that was not cancelled."""
         return True

@@ -79,6 +79,9 @@ class Host(Protocol):
     def connection(self) -> Any:
         """The connection of the transaction in which an atomic workflow runs; None in another workflow."""
 
+    def settled(self) -> None:
+        """The outcome of a call of which it was unknown is recorded."""
+
     def may_undo(self) -> bool:
         """Whether a cancelled workflow may still make calls."""
 

@@ -18,7 +18,7 @@ from stepflow.model.definition import code_text, stored_fields
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.generators import generator_problem
-from stepflow.model.keywords import NO_TIME_LIMIT, keywords
+from stepflow.model.keywords import RUN_TIMEOUT, keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import STYLE, Transition
@@ -156,7 +156,7 @@ class WorkflowDecorator:
         return Workflow(self._name, fn, self._options, self._cancel_grace_s, self._atomic)
 
 
-@keywords(timeout=NO_TIME_LIMIT, deadline=NO_TIME_LIMIT)
+@keywords(timeout=RUN_TIMEOUT, deadline=RUN_TIMEOUT)
 def workflow(
     name: str,
     *,
@@ -165,6 +165,7 @@ def workflow(
     hung_after: float | timedelta | None = None,
     max_crashes: int = 3,
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    run_timeout: float | timedelta | None = None,
     cancel_grace: float | timedelta = CANCEL_GRACE,
     atomic: bool = False,
     on_failure: Literal["rollback", "commit"] = "rollback",
@@ -175,7 +176,7 @@ def workflow(
     and so on did before is read from the journal. So it must take the same way each time: I/O, clocks and random values belong into
     steps. A run whose function raises fails, unless `retry` lets it be called again later. The other options are those
     of `compile` of a chain; `upgrade` converts a stored input of an older version. After a cancel the function may make calls for
-    `cancel_grace` (seconds or timedelta), to undo what it did.
+    `cancel_grace` (seconds or timedelta), to undo what it did; so it may when its `run_timeout` is over.
 
     With `atomic` each attempt runs in one transaction of the store, SQLite or PostgreSQL, whose connection is `wf.tx`: what it writes
     there, and what its calls returned, is committed when it ends, sleeps or waits, and not before each next call. If the
@@ -183,7 +184,7 @@ def workflow(
     """
     if not isinstance(name, str) or not name:
         raise DefinitionError('workflow(): give the flow\'s name, a non-empty text, e.g. @workflow("signup/v1")')
-    options, problems = read_options(name, concurrency, retry, hung_after, max_crashes, upgrade)
+    options, problems = read_options(name, concurrency, retry, hung_after, max_crashes, upgrade, run_timeout)
     grace_s, problem = seconds("cancel_grace", cancel_grace, zero=True)
     if problem:
         problems.append(f"{name}: {problem}")

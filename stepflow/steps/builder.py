@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from stepflow.errors import CodecError, DefinitionError
-from stepflow.model.keywords import NO_TIME_LIMIT, keywords
+from stepflow.model.keywords import RUN_TIMEOUT, keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.chain import Chain
@@ -209,7 +209,7 @@ class Steps(Generic[E_contra]):
         """
         return self._append(name, LoopUntil(condition, _node(inner)))
 
-    @keywords(timeout=NO_TIME_LIMIT, deadline=NO_TIME_LIMIT)
+    @keywords(timeout=RUN_TIMEOUT, deadline=RUN_TIMEOUT)
     def compile(
         self,
         concurrency: int | None = None,
@@ -217,16 +217,18 @@ class Steps(Generic[E_contra]):
         hung_after: Duration | None = None,
         max_crashes: int = 3,
         upgrade: Upgrade | None = None,
+        run_timeout: Duration | None = None,
     ) -> StepFlow[E_contra]:
         """The runnable flow. Raises one DefinitionError that lists every mistake with its path.
 
         `concurrency` limits the runs that one worker advances at a time, `retry` is the policy for a run whose step raised,
         `hung_after` (seconds or timedelta) releases a claim that made no commit for that long, `max_crashes` is the number
         of processes that may die on a run before it fails, `upgrade(raw) -> raw` converts a stored exchange of an older
-        version before it is restored.
+        version before it is restored. A run that has not ended `run_timeout` (seconds or timedelta) after it was due first fails
+        with TimedOut, wherever it is; `start` can give it another one.
         """
         chain = self._chain
-        options, problems = read_options(chain.name, concurrency, retry, hung_after, max_crashes, upgrade)
+        options, problems = read_options(chain.name, concurrency, retry, hung_after, max_crashes, upgrade, run_timeout)
         if problem := type_problem(chain.exchange):
             problems.append(f"{chain.name}: {problem}, as in named({chain.name!r}, Order)")
         try:

@@ -20,10 +20,12 @@ def test_start_prints_the_id_and_is_idempotent(stepflow):
 
 def test_start_takes_labels_a_time_and_a_priority(stepflow):
     options = ["--label", "a=1", "--label", "b=x=y", "--priority", "7", "--at", "2999-01-31T08:00+01:00"]
+    options += ["--run-timeout", "2h"]
     assert stepflow.json("start", "shop", '{"number": 2}', "--id", "o", *options) == {"id": "o", "flow": "order.v1"}
     info = stepflow.json("show", "o")["info"]
     assert (info["labels"], info["priority"], info["status"]) == ({"a": "1", "b": "x=y"}, 7, "sleeping")
-    assert info["due"] == "2999-01-31T07:00:00Z"
+    assert (info["due"], info["ends_at"]) == ("2999-01-31T07:00:00Z", "2999-01-31T09:00:00Z")
+    assert "its run_timeout is over at 2999-01-31T09:00:00Z: it fails if it" in stepflow("explain", "o")
 
 
 def test_start_takes_limits_and_a_deduplication_key(stepflow):

@@ -104,12 +104,13 @@ def test_the_other_form_of_with_is_named() -> None:
         pass
 
 
-def test_a_time_limit_of_a_whole_run_leads_to_a_parent_that_waits_for_it() -> None:
-    remedy = "start it as a child, and wait with wf.first_of(key, child, wf.timer(duration))"
+def test_a_time_limit_of_a_whole_run_leads_to_run_timeout() -> None:
+    remedy = "the time limit of a whole run is run_timeout=, in seconds or a timedelta"
     with Engine("memory://", clock=VirtualClock()) as engine:
         flow = named("a").do("b", do_nothing).compile()
-        for call in (named("a").do("b", do_nothing).compile, workflow, flow_decorator, partial(engine.start, flow)):
+        for call in (named("a").do("b", do_nothing).compile, workflow, partial(engine.start, flow)):
             assert remedy in refused(call, timeout=60)
+        assert "let a delay move them on" in refused(flow_decorator, timeout=60)
 
 
 def test_a_function_without_keywords_says_so() -> None:

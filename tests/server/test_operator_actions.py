@@ -84,6 +84,19 @@ async def test_a_payload_that_a_workflow_does_not_wait_for_is_refused_without_it
         assert await operator.engine.get(asks, "w").result() == "yes"
 
 
+async def test_the_run_timeout_of_a_start(store):
+    async with operating(store) as operator:
+        await operator.post("/run/start", flow="order.v1", input={"amount": 7}, id="o", run_timeout=3600)
+        info = (await operator.get("/run", id="o"))["info"]
+        assert info["ends_at"] > info["created_at"]
+        assert info["labels"] == {}
+        for wrong in (0, -1, 1e10, "1h", True):
+            refused = await operator.post("/run/start", 400, flow="doubled.v1", input=1, run_timeout=wrong)
+            assert "run_timeout" in refused["message"]
+        assert len((await operator.get("/runs"))["runs"]) == 1
+        assert (await operator.get("/schedules"))["schedules"] == []
+
+
 async def test_limits_and_deduplication_of_a_start(store):
     async with operating(store) as operator:
         limits = [{"key": "tenant/a", "concurrency": 2}, {"key": "mail", "rate": 3, "per": 60}]

@@ -105,7 +105,9 @@ def sync_program() -> None:
         assert_type(idle, Idle)
         assert_type(idle.next_due, datetime | None)
         assert_type(engine.prune(timedelta(days=1)), int)
-        engine.start(order_flow, Order(), limits=(), dedup_key="k", dedup_window=60.0, tx=None)
+        engine.start(
+            order_flow, Order(), limits=(), dedup_key="k", dedup_window=60.0, run_timeout=timedelta(1), tx=None
+        )
         assert_type(engine.start_many(order_flow, [("a", Order())], labels={"a": "b"}), list[Run[Order]])
         assert_type(engine.tally(), dict[str, dict[str, int]])
         assert_type(engine.states({"a": "b"}, since_rev=3, latest_only=True, limit=5), States)
@@ -117,7 +119,9 @@ def sync_program() -> None:
         assert_type(watch.next(timeout=1.5), State | None)
         assert_type(next(watch), State)
         clock.advance(5)
-        schedule = engine.schedule("nightly", order_flow, Order(1), cron="@daily", tz="Europe/Berlin", overlap="queue")
+        schedule = engine.schedule(
+            "nightly", order_flow, Order(1), cron="@daily", tz="Europe/Berlin", overlap="queue", run_timeout=60
+        )
         assert_type(schedule, Schedule[Order])
         assert_type(schedule.trigger(), Run[Order])
         assert_type(

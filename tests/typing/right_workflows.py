@@ -58,7 +58,9 @@ async def abook(connection: psycopg.AsyncConnection[tuple[int]], name: str) -> C
     return Customer(connection.info.backend_pid + len(name))
 
 
-@workflow("signup/v1", concurrency=10, retry=RetryPolicy(max_attempts=5), cancel_grace=timedelta(minutes=1))
+@workflow(
+    "signup/v1", concurrency=10, retry=RetryPolicy(max_attempts=5), run_timeout=60, cancel_grace=timedelta(minutes=1)
+)
 def signup(wf: Context, inp: Signup) -> Customer:
     found = wf.execute("create/v1", create, inp.name, 3, retry=RetryPolicy(), timeout=30)
     assert_type(found, Customer)
@@ -142,7 +144,9 @@ chain = named("chain/v1", Customer).do("a", print).compile()
 
 @workflow("parent/v1")
 def parent(wf: Context) -> int:
-    child = wf.start_child("a", signup, Signup("a"), on_parent_end="leave", labels={"a": "b"}, priority=3)
+    child = wf.start_child(
+        "a", signup, Signup("a"), on_parent_end="leave", labels={"a": "b"}, priority=3, run_timeout=60
+    )
     assert_type(child, ChildHandle[Customer])
     assert_type(wf.result("b", child), Customer)
     assert_type(wf.result("c", wf.start_child("c", alone)), int)

@@ -230,9 +230,12 @@ def test_a_run_is_started_by_a_form_of_the_type_of_the_input(page, shop, audit):
     page.get_by_label("speed").select_option("fast")
     page.get_by_label("fragile").select_option("true")
     page.get_by_label("labels").fill("shop=a city=Bern")
+    page.get_by_label("run timeout").fill("7200")
     follow(page.get_by_role("button", name="Start the run"))
     page.wait_for_url(f"{shop.url}/ui/run?id=new")
     run = shop.engine.get(parcel_flow, "new")
+    assert run.info().ends_at == run.info().created_at + timedelta(hours=2)
+    expect(page.get_by_text("ends at the latest at")).to_be_visible()
     assert run.exchange() == Parcel(7, "fast", Address("Fleet St"), True, tags=["a", "b"])
     assert run.info().labels == {"shop": "a", "city": "Bern"}
     assert audit() == ["start_run", "new", "done"]

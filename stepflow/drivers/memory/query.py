@@ -75,7 +75,7 @@ def _schedules(tables: MemoryTables, query: ScheduleQuery) -> list[ScheduleRow]:
     if query.until is not None:
         due = sorted((row.due, row.id, row) for row in rows if row.due is not None and row.due <= query.until)
         return [row for _due, _id, row in due][: query.limit]
-    return [row for row in rows if query.after is None or row.id > query.after][: query.limit]
+    return [row for row in rows if query.id is not None or row.id > query.after][: query.limit]
 
 
 def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:

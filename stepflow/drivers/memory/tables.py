@@ -40,7 +40,7 @@ from stepflow.drivers.port.rules import (
 )
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
-from stepflow.drivers.port.step import Append, Member, Step, answer, ends_child, is_creation, whole
+from stepflow.drivers.port.step import Append, Member, Step, answer, ends_more, is_creation, whole
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import LimitUsage, after_start
@@ -175,7 +175,7 @@ class MemoryTables:
         elif type(part) is not Dequeue or transition.events or (row.cancel and transition.status != "cancelled"):
             return None
         if transition.status:
-            if ends_child(step):
+            if ends_more(step):
                 return None
         elif part is not None:
             return None
@@ -239,7 +239,7 @@ class MemoryTables:
             self.control.reserved[dedup.key] = dedup
         for schedule_id, scheduled in changes.scheduled.items():
             if scheduled is None:
-                del self.schedules[schedule_id]
+                self.schedules.pop(schedule_id, None)
             else:
                 self.schedules[schedule_id] = scheduled
         for pause in changes.flow_pauses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,8 +24,20 @@ from stepflow.drivers.port.schedules import ScheduleEdit, ScheduleRow, decide_ed
 from stepflow.errors import CodecError, NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.run_timeout import RunEnd
 from stepflow.model.safe_text import storable
-from stepflow.model.state import CANCEL, CHILDREN, DAMAGED, RENEWED, STYLE, State, Transition, without_wait
+from stepflow.model.state import (
+    CANCEL,
+    CHILDREN,
+    DAMAGED,
+    EMPTY,
+    RENEWED,
+    STYLE,
+    TIMED_OUT,
+    State,
+    Transition,
+    without_wait,
+)
 
 log = logging.getLogger("stepflow")
 CHANGE = "change"  # what was posted, of a schedule
@@ -163,11 +175,21 @@ def cancel_of(record: Record, now: int) -> Commit:
 
     Such a workflow may undo what it did, and cancels its children when it ends.
     """
+    return _stopped(record, now, _cancelled(record.state))
+
+
+def timed_out(record: Record, end: RunEnd, now: int) -> Commit:
+    """The commit that ends a run which no worker holds since its time limit is over; such a workflow sees Cancelled, too, and then fails."""
+    return _stopped(record, now, outcome.timed_out(record.state.transition, end), {TIMED_OUT: "1"})
+
+
+def _stopped(record: Record, now: int, final: Transition, why: Mapping[str, str] = EMPTY) -> Commit:
+    """The commit that ends a run so, or, of a workflow that did something, lets it see Cancelled and notes `why`."""
     state, notes = record.state, record.state.transition.annotations
-    transition, queue = _cancelled(state), Dequeue(state.id)  # type: Transition, Enqueue | Dequeue
+    transition, queue = final, Dequeue(state.id)  # type: Transition, Enqueue | Dequeue
     if STYLE in notes and (record.journaled or CHILDREN in notes or RENEWED in notes):
         kept = without_wait(notes)
-        transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
+        transition = Transition(state.transition.to, {CANCEL: str(now), **why, **kept})
         queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)
     write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
     return Commit(unowned=(state.id,), writes=(write,), queue=(queue,))

@@ -19,6 +19,7 @@ from stepflow.errors import (
     StoreError,
     TooLarge,
 )
+from stepflow.model.state import TIMED_OUT
 
 
 def refusal(commit: Commit, runs: Mapping[str, RunSnapshot], largest: int, store: str) -> StepflowError | None:
@@ -69,11 +70,14 @@ def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMisma
 
 
 def _cancelled(commit: Commit, runs: Mapping[str, RunSnapshot]) -> CancelRequested | None:
-    """The refusal of a holder that ends its run otherwise than as cancelled although that was requested."""
+    """The refusal of a holder that ends its run otherwise than as cancelled, or since its time limit is over, although a cancel was requested."""
     if commit.fence is None or not runs[commit.fence.id].cancelled:
         return None
     for write in commit.writes:
-        if write.state.id == commit.fence.id and write.state.transition.status not in ("", "cancelled"):
+        transition = write.state.transition
+        if write.state.id != commit.fence.id or transition.status in ("", "cancelled"):
+            continue
+        if TIMED_OUT not in transition.annotations:
             return CancelRequested(f"run {commit.fence.id!r}: a cancel was requested, end the run as cancelled")
     return None
 

@@ -29,7 +29,7 @@ from stepflow.drivers.port.pauses import FlowPause
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.refusals import holds, refusal
-from stepflow.drivers.port.schedules import ScheduleRow, decide_edit, decide_schedule
+from stepflow.drivers.port.schedules import ScheduleRow, decide_edit, decide_schedule, run_end_id, run_end_row
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.errors import (
     Duplicate,
@@ -38,6 +38,7 @@ from stepflow.errors import (
 from stepflow.model.family import PARENT, end_event
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
+from stepflow.model.run_timeout import end_of
 from stepflow.model.safe_text import storable
 from stepflow.model.state import CANCEL, new_tuple
 
@@ -172,6 +173,7 @@ def decide_commit(
             )  # the run carries it out itself, and may sleep meanwhile
         if commit.fence is None and CANCEL in write.state.transition.annotations:
             run.row = run.row and run.row._replace(paused=False)  # a cancel takes place at once
+    _note_ends(changes.writes[len(changes.writes) - len(commit.writes) :], revs, changes, moved=commit.fence is None)
     for seq in dict.fromkeys(commit.consume):
         assert commit.fence is not None
         del runs[commit.fence.id].pending[seq]
@@ -199,6 +201,17 @@ def decide_commit(
     if commit.flow_pause is not None:
         changes.flow_pauses.append(commit.flow_pause)
     return None
+
+
+def _note_ends(made: Sequence[NumberedWrite], revs: Sequence[int], changes: Changes, *, moved: bool) -> None:
+    """Let workers look at the runs of these writes when their time limits are over, until they end or are cancelled; `moved`: from outside, perhaps with new limits."""
+    for (_number, index), write, creates in made:
+        if (end := end_of(write.state.labels)) is not None:
+            transition, name = write.state.transition, run_end_id(write.state.id)
+            if transition.status or CANCEL in transition.annotations:
+                changes.scheduled[name] = None
+            elif creates or moved:
+                changes.scheduled[name] = run_end_row(write.state.id, revs[index], end.at)
 
 
 def _scheduled(commit: Commit, changes: Changes, now: int) -> ScheduleRow | StepflowError | None:

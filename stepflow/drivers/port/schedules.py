@@ -10,6 +10,8 @@ from attrs import frozen
 from stepflow.errors import NotFound, RevMismatch, StepflowError, TooLarge
 from stepflow.model.schedule_edit import parts_of, with_edit
 
+RUN_END = "\x01"  # begins the id of the row by which workers hear that the time limit of a run is over; the id of the run follows
+_SCHEDULES = "\x02"  # sorts behind all of those, and before the ids of schedules
 MOST_EDITS = 1000  # that come with transactions, until a worker or a caller stores the schedule anew
 
 
@@ -47,13 +49,26 @@ class ScheduleEdit(NamedTuple):
     absent: Literal["make", "refuse", "ignore"] = "refuse"
 
 
+def run_end_id(run_id: str) -> str:
+    """The id of the row that is due when the time limit of this run is over."""
+    return RUN_END + run_id
+
+
+def run_end_row(run_id: str, version: int, due: int) -> ScheduleRow:
+    """That row; its body is a change that a schedule could have, which no payload stage seals."""
+    return ScheduleRow(run_end_id(run_id), version, due, '{"verb":"end"}')
+
+
 @frozen
 class ScheduleQuery:
-    """Schedules by id, those after `after`, at most `limit`; with `id` that one; with `until` those due by then, the earliest first."""
+    """Schedules by id, those after `after`, at most `limit`; with `id` that one; with `until` those due by then, the earliest first.
+
+    The rows of the time limits of runs (`run_end_id`) are among those that are due, but in no list by id.
+    """
 
     id: str | None = None
     until: int | None = None
-    after: str | None = None
+    after: str = _SCHEDULES
     limit: int = 1000
 
 

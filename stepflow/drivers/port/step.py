@@ -19,6 +19,7 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
 from stepflow.model.family import PARENT
+from stepflow.model.run_timeout import RUN_ENDS
 from stepflow.model.state import State, Transition
 
 
@@ -73,9 +74,9 @@ Member = Commit | Step | Append
 """A member of a batch."""
 
 
-def ends_child(step: Step) -> bool:
-    """Whether the step ends a run that has a parent, which is told: fast paths leave it to the rules."""
-    return PARENT in step.labels and step.transition.status != ""
+def ends_more(step: Step) -> bool:
+    """Whether the step ends a run that has a parent, which is told, or a time limit: fast paths leave it to the rules."""
+    return step.transition.status != "" and (PARENT in step.labels or RUN_ENDS in step.labels)
 
 
 def answer(member: Member, done: Committed | StepflowError) -> CommitResult:
@@ -120,13 +121,13 @@ def step_of_write(write: Write) -> Step:
 
 
 def is_creation(member: Member) -> bool:
-    """Whether this creates one run, with nothing else but perhaps its queue row, which has no owner."""
+    """Whether this creates one run without a time limit, with nothing else but perhaps its queue row, which has no owner."""
     if not isinstance(member, Commit):
         return False
     write = _only_write(member)
     if write is None or write.state.rev or write.created is None or member.fence is not None:
         return False
-    if write.state.transition.status and PARENT in write.state.labels:
+    if (labels := write.state.labels) and (RUN_ENDS in labels or (write.state.transition.status and PARENT in labels)):
         return False
     part = member.queue[0] if member.queue else None
     return part is None or (isinstance(part, Enqueue) and part.id == write.state.id and not part.owned)

@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-six numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-seven numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -99,7 +99,7 @@ class Store(ABC):
        pruning; no two States share one. Which member of a batch gets which is free.
     4. *Fenced.* A commit or release with a fence applies only while the queue row exists and has that epoch; else
        LostClaim. While the row has a cancel mark, a commit of its holder that ends the run otherwise than as cancelled is
-       refused (CancelRequested). Every claim, enqueue and death gives a new epoch from one store-wide counter.
+       refused (CancelRequested), unless its time limit ends it (`stepflow.timed_out`). Every claim, enqueue and death gives a new epoch from one store-wide counter.
     5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. The runs of one flow are taken
        by priority (low first), due, id. Flows take turns in the order of `flows`, one run at a time, after all runs with a
        priority below 0, which go by priority, due, id (`stepflow.drivers.port.turns`). A flow without a run that may be taken
@@ -154,6 +154,9 @@ class Store(ABC):
         While a run has the mark, a commit that keeps the claim on it, but for one with `despite_pause`, or takes it by an owned Enqueue, is
         refused (PauseRequested). Due times stay; an event is stored and wakes nothing; the resume makes a run due whose awaited event is there. The mark survives releases, the
         ends of owners and commits of others; it goes with the end of the run, and with a cancel. A claim looks at few rows for it.
+    27. *Run timeouts.* A write that makes a run with the label `stepflow.run_ends` (`stepflow.model.run_timeout`), or one without a fence that
+        leaves it open, makes or replaces, in the same atom, the row `run_end_id` (`stepflow.drivers.port.schedules`) among the schedules, due then.
+        A write that ends the run, or carries out a cancel, deletes it. Such rows are in no list of schedules by id.
     """
 
     guards: Sequence[Guard] = ()
@@ -179,7 +182,7 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20, 21, 23, 24)."""
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20, 21, 23, 24, 27)."""
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:  # noqa: ARG002
         """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).

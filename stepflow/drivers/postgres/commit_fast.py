@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Write
 from stepflow.drivers.port.rules import NO_EXCHANGE, created_by
-from stepflow.drivers.port.step import Step, ends_child
+from stepflow.drivers.port.step import Step, ends_more
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, optional_texts, texts
 from stepflow.drivers.postgres.lookup import by_id, found
@@ -108,7 +108,7 @@ def fits_step(step: Step) -> bool:
     """Whether the statement for steps can make this step: its queue row stays, or goes as the run ends or is parked."""
     if step.part is None:
         return step.transition.status == ""
-    return type(step.part) is Dequeue and not waiting(step.transition) and not ends_child(step)
+    return type(step.part) is Dequeue and not waiting(step.transition) and not ends_more(step)
 
 
 def fits_creation(commit: Commit) -> bool:

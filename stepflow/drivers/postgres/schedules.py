@@ -67,7 +67,7 @@ def read_schedules(
     elif query.until is not None:
         statement = DUE, (shards.all[0], query.until, query.limit)
     else:
-        statement = PAGE, (shards.all[0], stored(query.after or ""), query.limit)
+        statement = PAGE, (shards.all[0], stored(query.after), query.limit)
     (rows,) = fetch_all(connection, (runner.sql(statement[0]), statement[1]))
     return [read_schedule_row(row) for row in rows]
 

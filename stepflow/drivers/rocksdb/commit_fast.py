@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue
-from stepflow.drivers.port.step import Append, Member, Step, answer, ends_child, whole
+from stepflow.drivers.port.step import Append, Member, Step, answer, ends_more, whole
 from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
@@ -99,7 +99,7 @@ def _appended(overlay: Overlay, tables: RocksdbTables, append: Append, now: int)
 
 def _leaves(step: Step, part: Enqueue | Dequeue, run: RunRecord, row: QueueRow) -> bool:
     """Whether a step takes its queue row away because the run ends here, with no parent to be told, or is parked."""
-    if type(part) is not Dequeue or run.pending or ends_child(step):
+    if type(part) is not Dequeue or run.pending or ends_more(step):
         return False
     if row.cancel:
         return step.transition.status == "cancelled"

@@ -53,8 +53,7 @@ def _rows(tables: RocksdbTables, query: ScheduleQuery) -> Iterator[ScheduleRow]:
             if row is not None:
                 yield row
         return
-    start = keys.schedules if query.after is None else after(keys.schedules + text(query.after))
-    for key, record in disk.scan(start, after(keys.schedules)):
+    for key, record in disk.scan(after(keys.schedules + text(query.after)), after(keys.schedules)):
         yield ScheduleRow(read_text(key, len(keys.schedules))[0], *parse(record))
 
 

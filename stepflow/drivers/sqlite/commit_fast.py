@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue
-from stepflow.drivers.port.step import Append, Member, Step, ends_child
+from stepflow.drivers.port.step import Append, Member, Step, ends_more
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
 from stepflow.drivers.sqlite.journal import WRITTEN, SqliteJournal
@@ -194,7 +194,7 @@ def steps_of(batch: Sequence[Member], rev: int, now: int, places: Mapping[str, R
             rev += 1
             maps = map_text(labels) if labels else "{}", map_text(annotations) if annotations else "{}"
             plain += (place.state, step.rev, rev, transition.text, *maps)
-        elif transition.status and ends_child(step):
+        elif transition.status and ends_more(step):
             others.append(index)
             continue
         else:
@@ -229,7 +229,7 @@ def write_only_step(
 ) -> bool | None:
     """Write the only step of a batch, with the revision `rev`; None if it is for `StepBatch`, False as `StepBatch.write`."""
     part, transition, exchange = step.part, step.transition, step.exchange
-    if place.epoch != step.epoch or step.labels_before is not None or (transition.status and ends_child(step)):
+    if place.epoch != step.epoch or step.labels_before is not None or (transition.status and ends_more(step)):
         return None
     text, status, labels, annotations = (
         transition.text,

@@ -49,7 +49,7 @@ class SqliteSchedules:
         if query.until is not None:
             rows = self.connection.execute(DUE, (self.shard, query.until, query.limit))
         else:
-            rows = self.connection.execute(PAGE, (self.shard, query.after or "", query.limit))
+            rows = self.connection.execute(PAGE, (self.shard, query.after, query.limit))
         return [ScheduleRow(*row) for row in rows]
 
     def first(self) -> int | None:

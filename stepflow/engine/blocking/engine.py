@@ -48,6 +48,7 @@ class Engine(EngineBase):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Schedule[Out]: ...
     @overload
@@ -65,6 +66,7 @@ class Engine(EngineBase):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Schedule[Out]: ...
     def schedule(
@@ -81,13 +83,14 @@ class Engine(EngineBase):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Schedule[Out]:
         """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
 
         The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
         happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
-        that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
+        that no worker notices within a minute and `catch_up` starts no run. Each run has the `run_timeout`, as `start` takes it. `jitter` delays each tick by a part of it. The same id again changes
         the schedule: it keeps a pause, and with the same timing its next tick. With `tx`, the caller's open transaction on the same store, it takes
         place when that commits. Raises StepflowError for a timing that cannot be meant, and what `start` raises for the input.
         """
@@ -106,6 +109,7 @@ class Engine(EngineBase):
                     jitter=jitter,
                     labels=labels,
                     priority=priority,
+                    run_timeout=run_timeout,
                     tx=tx,
                 ),
             ),

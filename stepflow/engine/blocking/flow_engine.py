@@ -39,6 +39,7 @@ class FlowEngine(FlowEngineBase):
         limits: Limit | Iterable[Limit] = (),
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Run[Out]: ...
     @overload
@@ -54,6 +55,7 @@ class FlowEngine(FlowEngineBase):
         limits: Limit | Iterable[Limit] = (),
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Run[Out]: ...
     def start(
@@ -68,6 +70,7 @@ class FlowEngine(FlowEngineBase):
         limits: Limit | Iterable[Limit] = (),
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> Run[Out]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
@@ -77,7 +80,8 @@ class FlowEngine(FlowEngineBase):
         timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after the
         engine's `keep` (30 days): the same id then starts a new run, whose steps are done again, unless `keep_ids` refuses it
         (RunExists). With `tx`, the caller's open transaction on the same store, the run begins
-        to exist when that transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
+        to exist when that transaction commits. A run that has not ended `run_timeout` (seconds or timedelta) after it was due first
+        fails with TimedOut, wherever it is; the default is that of its flow. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
         exchange that cannot be stored.
         """
         return self._blocking_run(
@@ -93,6 +97,7 @@ class FlowEngine(FlowEngineBase):
                     limits=limits,
                     dedup_key=dedup_key,
                     dedup_window=dedup_window,
+                    run_timeout=run_timeout,
                     tx=tx,
                 ),
             )
@@ -107,6 +112,7 @@ class FlowEngine(FlowEngineBase):
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
+        run_timeout: timedelta | float | None = None,
         tx: Any = None,
     ) -> list[Run[Out]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
@@ -116,7 +122,10 @@ class FlowEngine(FlowEngineBase):
         stored before anything is started (with `tx`, for two inputs of one id, too), RunExists for an id of another input after all others were.
         """
         found = self._call_tx(
-            tx, self._verbs.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits, tx=tx)
+            tx,
+            self._verbs.start_many(
+                flow, runs, labels=labels, at=at, priority=priority, limits=limits, run_timeout=run_timeout, tx=tx
+            ),
         )
         return [self._blocking_run(one) for one in found]
 

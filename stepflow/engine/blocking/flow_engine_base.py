@@ -12,7 +12,7 @@ from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.errors import RunExists
-from stepflow.model.keywords import NO_TIME_LIMIT
+from stepflow.model.keywords import RUN_TIMEOUT
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -25,8 +25,8 @@ class FlowEngineBase(BlockingVerbs):
     _instead = MappingProxyType(
         {
             "start": {
-                "timeout": NO_TIME_LIMIT,
-                "deadline": NO_TIME_LIMIT,
+                "timeout": RUN_TIMEOUT,
+                "deadline": RUN_TIMEOUT,
                 "delay": "give at=, a datetime such as datetime.now(UTC) + timedelta(hours=1)",
                 **dict.fromkeys(("run_id", "workflow_id", "idempotency_key"), "give id="),
                 **dict.fromkeys(

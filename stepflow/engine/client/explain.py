@@ -98,13 +98,27 @@ def explain(
         lines.append("a pause was requested: its owner releases it when its present step is stored")
     if info.cancel_requested:
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
-    lines += _unread(info)
+    lines += _at_its_end(info) + _unread(info)
     if info.crashes:
         ended = "their processes died or hung, or gave it to a host that has made no commit"
         lines.append(f"{info.crashes} claim(s) of it ended without progress: {ended}")
     if info.unreadable and (info.blocked is None or info.blocked.kind != "unreadable"):
         lines.append(f"it cannot be read here: {info.unreadable}")
     return "\n".join(lines)
+
+
+def _at_its_end(info: RunInfo) -> list[str]:
+    """When the time limit of a run is over, and what becomes of it then."""
+    if info.ends_at is None:
+        return []
+    follows = "it fails if it has not ended by then"
+    if info.status is Status.PAUSED:
+        follows = "it fails then, or when it is resumed"
+    elif info.status is Status.BLOCKED:
+        follows = "it stays blocked, and fails when it goes on after that"
+    elif info.ends_at <= info.updated_at and info.status is not Status.QUEUED:
+        follows = "it fails when it has undone what it did"
+    return [f"its run_timeout is over at {utc_text(info.ends_at)}: {follows}"]
 
 
 def _held(info: RunInfo, store: str, flow: Flow[Any, Any] | None, workers: Sequence[Owner]) -> str:

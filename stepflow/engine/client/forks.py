@@ -23,6 +23,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.family import PARENT, PARENT_FAILED, RESERVED, reserved
+from stepflow.model.run_timeout import renewed
 from stepflow.model.state import CANCEL, CHILDREN, NOTE, TOLD, UNREAD, State
 
 log = logging.getLogger("stepflow")
@@ -59,7 +60,7 @@ class Forks:
         anew = {*await self._open(all_children), *await self._cancelled(all_children, target)}
         kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, anew)
         now, to = self._clock.now(), target.transition.to
-        labels = _users(target.state.labels)
+        labels = renewed(_users(target.state.labels), now, of=record.state.labels)
         transition = target.transition.with_notes(note=f"forked from run {run_id!r} at revision {target.state.rev}")
         write = Write(
             State(new_id, 0, transition, labels, target.state.annotations),
@@ -111,7 +112,7 @@ class Forks:
         run_id, state, now = record.state.id, record.state, self._clock.now()
         text = await self._exchange(target.state)
         own, transition = target.state if UNREAD in state.labels else state, target.transition
-        labels = {**_users(target.state.labels), **reserved(own.labels)}
+        labels = renewed({**_users(target.state.labels), **reserved(own.labels)}, now)
         children = plans.started(run_id, target.rows)
         beside = [one for some in children.values() if anew.intersection(some) for one in some]
         unwanted = await self._open([*plans.started_later(run_id, state, target), *beside])

@@ -23,6 +23,7 @@ from stepflow.model.lifecycle import UNSET, QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
+from stepflow.model.run_timeout import end_of
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
@@ -32,6 +33,7 @@ from stepflow.model.state import (
     NEXT_ATTEMPT,
     PAYLOADS,
     POSITION,
+    TIMED_OUT,
     TRACEPARENT,
     UNFINISHED,
     WAITING,
@@ -68,6 +70,7 @@ class RunInfo:
     `input` is the JSON value of what a workflow was started with, if `info()` was asked, and if that can be read here.
     `trace_id` is that of its OpenTelemetry trace, 32 hex digits; empty if it has none.
     `annotations` are those that users gave the State and its present transition, of one name that of the transition.
+    `ends_at` is when its `run_timeout` is over (None: it has none, or it has ended, or is about to end as cancelled).
     `unreadable` says why the run cannot be read here, or its values, with the payload stages and the key; empty if they can, or the values were not looked at (`runs()`).
     """
 
@@ -101,6 +104,7 @@ class RunInfo:
     annotations: Mapping[str, str] = Factory(dict)
     unreadable: str = ""
     owner_died: bool = False
+    ends_at: datetime | None = None
 
 
 @frozen
@@ -190,15 +194,27 @@ def _info_of(record: Record, now: int, delay: Delay | None, paused: bool, dead: 
         blocked=None if row is None else read(row.blocked),
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
-        cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
+        cancel_requested=not state.transition.status and _cancel_requested(notes, row),
         unread=dict(Counter(event.name for event in of_users(record.events))),
         parent=state.labels.get(PARENT, ""),
         paused=not state.transition.status and row is not None and row.paused,
         trace_id=trace_of(state.annotations),
         payload_schemas={} if delay is not None or PAYLOADS not in notes else json.loads(notes[PAYLOADS]),
         unreadable=state.transition.problem or unreadable(record),
+        ends_at=_ends_at(state),
         annotations=_of_users(state.annotations) | _of_users(notes),
     )
+
+
+def _cancel_requested(notes: Mapping[str, str], row: QueueRow | None) -> bool:
+    return (CANCEL in notes and TIMED_OUT not in notes) or (row is not None and row.cancel)
+
+
+def _ends_at(state: State) -> datetime | None:
+    """When the time limit of a run is over, which has not ended, and was not cancelled."""
+    notes, end = state.transition.annotations, end_of(state.labels)
+    over = state.transition.status or (CANCEL in notes and TIMED_OUT not in notes)
+    return None if end is None or over else moment(end.at)
 
 
 def of_users(events: Iterable[Event]) -> list[Event]:

@@ -14,7 +14,19 @@ from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read, unreadable_run
 from stepflow.model.flow import Passes
 from stepflow.model.lifecycle import UNSET, Status, status_of
-from stepflow.model.state import CHILDREN, NOTE, PASSES, POSITION, STATUS, STYLE, State, Transition
+from stepflow.model.run_timeout import renewed
+from stepflow.model.state import (
+    CHILDREN,
+    HEARD,
+    NOTE,
+    PASSES,
+    POSITION,
+    STATUS,
+    STYLE,
+    TIMED_OUT,
+    State,
+    Transition,
+)
 from stepflow.model.step_names import loops_around
 from stepflow.steps import StepFlow
 
@@ -22,18 +34,28 @@ LISTED = 5  # children and topics that an error names
 
 
 def redriven(record: Record, now: int) -> Commit:
-    """A failed run goes on at the step that failed, its crashes forgiven; a blocked or waiting one is looked at now."""
+    """A failed run goes on at the step that failed, its crashes forgiven; a blocked or waiting one is looked at now.
+
+    One that failed or was blocked has the whole of its `run_timeout` again.
+    """
     refuse_unreadable(record.state)
     status, transition = _status(record, now, "redriven"), record.state.transition
+    if transition.annotations.get(TIMED_OUT) == HEARD and status is Status.FAILED:
+        raise StepflowError(
+            f"run {record.state.id!r} may have undone what it did when its run_timeout was over: it cannot be redriven; rewind lets it"
+            " go on from a revision of its history"
+        )
     if status is Status.FAILED:
         again = outcomes.resumed(transition, record.created.flow).with_notes(note="redriven")
-        return due_now(record, again, now)
+        return due_now(record, again, now, renews=True)
     if status not in (Status.BLOCKED, Status.WAITING):
         other = "; rewind lets it go on from a revision of its history" if status is Status.CANCELLED else ""
         raise StepflowError(
             f"run {record.state.id!r} is {status}: only a failed, blocked or waiting run can be redriven{other}"
         )
-    return due_now(record, transition.with_notes(note="redriven") if status is Status.BLOCKED else transition, now)
+    if status is Status.BLOCKED:
+        return due_now(record, transition.with_notes(note="redriven"), now, renews=True)
+    return due_now(record, transition, now)
 
 
 def had_children(record: Record) -> bool:
@@ -100,11 +122,13 @@ def _status(record: Record, now: int, verb: str) -> Status:
     return status_of(record.state, row, now)
 
 
-def due_now(record: Record, transition: Transition, now: int) -> Commit:
-    """The run at this transition, due now. A flow function finds the values of the calls that it has recorded."""
+def due_now(record: Record, transition: Transition, now: int, *, renews: bool = False) -> Commit:
+    """The run at this transition, due now; `renews`: it has the whole of its time limit again. A flow function finds the values of the calls that it has recorded."""
     state = record.state
     if record.journaled and is_of_function(state.transition):
         transition = at_same_place(state._replace(transition=transition), True)
-    write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
+    labels = renewed(state.labels, now) if renews else state.labels
+    before = None if labels is state.labels else state.labels
+    write = Write(State(state.id, state.rev, transition, labels, state.annotations, now), labels_before=before)
     queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)
     return Commit(unowned=(state.id,), writes=(write,), queue=(queue,))

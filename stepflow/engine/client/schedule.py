@@ -33,7 +33,7 @@ class ScheduleInfo:
 
     `timing` is its cron expression, or the interval in words. `next` is the next tick (None while it is paused), `last` the
     last one that started a run, whose id is `last_run`; `skipped` is the last tick that started none, `why` tells the reason. `queued` are
-    ticks whose runs begin when the earlier ones have ended, `active` runs that may not have ended.
+    ticks whose runs begin when the earlier ones have ended, `active` runs that may not have ended. `run_timeout` is the time limit of each run.
     `unreadable` says why this engine cannot start a run with its input, with the payload stages that are needed; empty if it can.
     Of one whose stored form is damaged, or of a newer version, it says that: then only the id is known, all else is empty, and `created_at` is None.
     """
@@ -57,6 +57,7 @@ class ScheduleInfo:
     priority: int
     created_at: datetime | None
     unreadable: str = ""
+    run_timeout: timedelta | None = None
 
 
 class AsyncSchedule(Generic[E]):
@@ -144,6 +145,7 @@ def _info_of(record: ScheduleRecord) -> ScheduleInfo:
         active=record.active, overlap=record.overlap, catch_up=timedelta(microseconds=record.catch_up),
         jitter=timedelta(microseconds=record.jitter), labels=record.labels, priority=record.priority,
         created_at=moment(record.created_at), unreadable=record.unreadable,
+        run_timeout=timedelta(microseconds=record.run_timeout) if record.run_timeout else None,
     )  # fmt: skip
 
 

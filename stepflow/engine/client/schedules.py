@@ -12,7 +12,7 @@ from attrs import evolve
 from stepflow.drivers.port.commit import Commit, Owner
 from stepflow.drivers.port.queries import OwnerQuery, RunQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery, ScheduleRow, no_schedule
-from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow
+from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow, checked_run_timeout
 from stepflow.engine.client.client import Client, planned_start
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds, uuid7
@@ -175,10 +175,10 @@ class Schedules:
         """All schedules as they are stored, by id."""
         self._lifetime.check_open()
         found: list[ScheduleRow] = []
-        after = None
-        while page := await self._reader.read(ScheduleQuery(after=after, limit=PAGE)):
+        query = ScheduleQuery(limit=PAGE)
+        while page := await self._reader.read(query):
             found += page
-            after = page[-1].id
+            query = evolve(query, after=page[-1].id)
         return found
 
     async def runs(self, schedule_id: str, limit: int) -> list[RunInfo]:
@@ -232,6 +232,13 @@ def record_of(row: ScheduleRow) -> ScheduleRecord:
         ) from error
 
 
+def checked_schedule_id(given: Any) -> str:
+    """The id of a schedule; those that begin with a control character stand for the time limits of runs."""
+    if not (name := checked_id(given))[0].isprintable():
+        raise StepflowError(f"id={name!r:.80}: give a text that begins with a printable character")
+    return name
+
+
 def planned_schedule(
     schedule_id: Any,
     flow: Any,
@@ -245,11 +252,12 @@ def planned_schedule(
     jitter: Any,
     labels: Mapping[str, str] | None,
     priority: Any,
+    run_timeout: Any,
     now: int,
 ) -> ScheduleRecord:
     """The record of a new schedule. Raises StepflowError for what cannot be meant, and what `start` raises for the input."""
     checked_flow(flow, "schedule")
-    name = checked_size("id", checked_id(schedule_id), ID_BYTES - TICK_BYTES)
+    name = checked_size("id", checked_schedule_id(schedule_id), ID_BYTES - TICK_BYTES)
     text, interval = _timing(cron, every, tz)
     if overlap not in OVERLAPS:
         raise StepflowError(f"overlap={overlap!r:.80}: give 'skip', 'queue' or 'cancel'")
@@ -266,6 +274,7 @@ def planned_schedule(
         id=name, flow=flow.name, to=transition.to, notes=notes, limit=0 if deadline is None else int(deadline) - now,
         exchange=str(write.exchange), input_hash=write.created.input_hash, cron=text, every=interval, tz=tz, anchor=now,
         overlap=overlap, catch_up=_span("catch_up", catch_up), jitter=delay, labels=own, priority=order, created_at=now,
+        run_timeout=checked_run_timeout(flow, run_timeout),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from stepflow.engine.checks import (  # fmt: skip
     checked_key,
     checked_limits,
     checked_new_id,
+    checked_run_timeout,
     checked_window,
 )
 from stepflow.engine.client.client import planned_start
@@ -24,6 +25,7 @@ from stepflow.errors import StepflowError
 from stepflow.model.checks import checked_own_labels, checked_priority
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
+from stepflow.model.run_timeout import with_end
 
 DEDUP_WINDOW = timedelta(minutes=5)
 
@@ -39,6 +41,7 @@ class StartOptions:
     limits: Limit | Iterable[Limit] = ()
     dedup_key: str | None = None
     dedup_window: timedelta | float = DEDUP_WINDOW
+    run_timeout: timedelta | float | None = None
 
 
 class StartPlanner:
@@ -52,7 +55,10 @@ class StartPlanner:
         self._clock, self._key = clock, options.dedup_key
         self._at = None if options.at is None else checked_at(options.at)
         self._labels, self._priority = checked_own_labels(options.labels), checked_priority(options.priority)
-        self._limits = dump(checked_limits(options.limits))
+        self._limits, self._timeout = (
+            dump(checked_limits(options.limits)),
+            checked_run_timeout(self._flow, options.run_timeout),
+        )
         if options.dedup_key is not None:
             self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"
             self._window = microseconds(checked_window(options.dedup_window))
@@ -68,7 +74,8 @@ class StartPlanner:
         """The commit that creates a run."""
         now, checked = self._clock.now(), uuid7(self._clock) if run_id is None else checked_new_id(run_id)
         due = now if self._at is None else self._at
-        commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
+        labels = with_end(self._labels, self._timeout, max(due, now)) if self._timeout else self._labels
+        commit = planned_start(self._flow, exchange, checked, labels, due, self._priority, now, self._limits)
         return commit if self._key is None else commit._replace(dedup=DedupKey(self._key, checked, now + self._window))
 
 

@@ -1,25 +1,33 @@
-"""Canceller: ends a run as cancelled, at once or by its holder, and the open children of a run that ends."""
+"""Canceller: ends a run as cancelled, at once or by its holder, one whose time limit is over, and the open children of a run that ends."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Cancel, Commit, Event, Record
-from stepflow.drivers.port.inbox import cancel_of
+from stepflow.drivers.port.commit import SAME_PRIORITY, Cancel, Commit, Enqueue, Event, Record
+from stepflow.drivers.port.inbox import cancel_of, timed_out
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.pauses import PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.queries import RunQuery
+from stepflow.drivers.port.schedules import RUN_END, ScheduleChange, ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pausing import is_intent
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.errors import LostClaim, NotFound, RevMismatch, RunEnded
+from stepflow.errors import LostClaim, NotFound, RevMismatch, RunEnded, error_line
 from stepflow.model.family import LEAVE, ON_PARENT_END, PARENT, PARENT_FAILED
+from stepflow.model.outcome import failure
+from stepflow.model.run_timeout import end_of
 from stepflow.model.state import CANCEL
 
 PAGE = 100  # children that are cancelled together
+log = logging.getLogger("stepflow")
 
 
 class Canceller:
@@ -55,11 +63,41 @@ class Canceller:
                 await self._committer.submit(cancel_of(record, now)._replace(publish=told))
             except (LostClaim, RevMismatch):
                 continue  # it was claimed, released or moved on since it was read: read it again
-            self._ended(record)
+            self._ended(record, "cancelled")
             return
 
-    def _ended(self, record: Record) -> None:
-        """A run that no worker held has been cancelled; a workflow may still undo what it did."""
+    async def time_out(self, row: ScheduleRow) -> bool:
+        """End the run of this row, whose time limit is over; False while a worker holds the run, which ends it itself, or moved it on meanwhile."""
+        stopped: list[PausedFlowRow] = await self._committer.call(self._store.read, PausedFlowsQuery())
+        paused = {one.flow for one in stopped}
+        (record,) = await self._committer.call(self._store.load, [row.id.removeprefix(RUN_END)])
+        in_call = record is not None and record.journaled and await self._is_in_call(record.state.id)
+        commit = _at_its_end(row, record, self._clock.now(), paused.__contains__, in_call=in_call)
+        if commit is None:
+            return False
+        try:
+            await self._committer.submit(commit)
+        except (LostClaim, RevMismatch):
+            return False
+        if commit.writes and record is not None:
+            transition = commit.writes[0].state.transition
+            if transition.status:
+                error = failure(record.state.id, transition)
+                names = {"run_id": record.state.id, "flow": record.created.flow, "event": "failed"}
+                log.error(
+                    "run %s of flow %s failed: %s", record.state.id, record.created.flow,
+                    error_line(error.type, error.message), extra=names,
+                )  # fmt: skip
+            self._ended(record, transition.status)
+        return True
+
+    async def _is_in_call(self, run_id: str) -> bool:
+        """Whether a call that is made at most once has begun, and has not ended."""
+        found: list[tuple[JournalRow, ...]] = await self._committer.call(self._store.read, JournalQuery((run_id,)))
+        return any(is_intent(row) for rows in found for row in rows)
+
+    def _ended(self, record: Record, status: str) -> None:  # noqa: ARG002 - for what counts the ends
+        """A run that no worker held has ended; a workflow may still undo what it did, then `status` is empty if its time limit was over."""
         self._notifier.run_changed(record.state.id)
         self._notifier.schedule_at(0)  # the run undoes what it did, or its parent hears of its end
 
@@ -96,3 +134,28 @@ class Canceller:
 def _requested(record: Record) -> bool:
     """Whether a cancel of the open run was requested."""
     return CANCEL in record.state.transition.annotations or (record.row is not None and record.row.cancel)
+
+
+def _at_its_end(
+    row: ScheduleRow, record: Record | None, now: int, is_paused: Callable[[str], bool], *, in_call: bool
+) -> Commit | None:
+    """What to commit at the row of a run's end; None while a worker holds the run: it ends the run itself.
+
+    A run that is blocked stays so, one that is paused, or whose flow `is_paused`, too: whoever claims it after that sees its end. So is one
+    that was interrupted `in_call`, one that is made at most once: its outcome comes first.
+    """
+    gone = Commit(schedule=ScheduleChange(row.id, row.version))
+    if record is None:
+        return gone
+    state, place = record.state, record.row
+    run_id, transition, end = state.id, state.transition, end_of(state.labels)
+    if (place is not None and place.owner) or row.due is None or row.due > now:
+        return None
+    gone = gone._replace(unowned=(run_id,))
+    if transition.status or end is None or end.at != row.due or CANCEL in transition.annotations or transition.problem:
+        return gone
+    if place is not None and (place.blocked or (in_call and place.due <= now)):
+        return gone
+    if (place is not None and place.paused) or in_call or is_paused(transition.to):
+        return gone._replace(queue=(Enqueue(run_id, transition.to, now, SAME_PRIORITY),))
+    return timed_out(record, end, now)

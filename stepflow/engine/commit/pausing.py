@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Committed, Enqueue, Fence
-from stepflow.drivers.port.journal import INTENT
+from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.store import Store
 from stepflow.errors import PauseRequested, RunPaused
@@ -64,7 +64,12 @@ def given_up(commit: Commit, refusal: PauseRequested, now: int) -> Commit:
 
 def _begins(commit: Commit) -> bool:
     """Whether it is made before a call that is made at most once."""
-    return any(row.kind.partition(MARK)[0] == INTENT for row in commit.journal)
+    return any(is_intent(row) for row in commit.journal)
+
+
+def is_intent(row: JournalRow) -> bool:
+    """Whether it is written before a call that is made at most once."""
+    return row.kind.partition(MARK)[0] == INTENT
 
 
 def _made(store: Store, commit: Commit, now: int) -> Any:

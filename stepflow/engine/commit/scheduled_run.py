@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
 from stepflow.drivers.port.schedules import ScheduleChange
 from stepflow.model.codec import Unopened
+from stepflow.model.run_timeout import with_end
 from stepflow.model.schedule import SCHEDULE, ScheduleRecord, dump_schedule
 from stepflow.model.state import State, Transition
 
@@ -24,7 +25,7 @@ def run_of(record: ScheduleRecord, run_id: str, now: int, first: Transition | No
     transition = first or Transition(record.to, record.notes)
     if record.limit:
         transition = transition.with_notes(deadline=str(now + record.limit))
-    labels = {**record.labels, SCHEDULE: record.id}
+    labels = with_end({**record.labels, SCHEDULE: record.id}, record.run_timeout, now)
     created = Created(record.flow, record.input_hash, now)
     write = Write(State(run_id, 0, transition, labels, {}, now), record.exchange, created)
     queue = () if not transition.to else (Enqueue(run_id, record.flow, now, record.priority),)

@@ -127,7 +127,7 @@ class AtMostOnceAttempt(GeneratorAttempt):
 
     def _met_unknown(self, why: str = "") -> Release | None:
         """Blocks the run if a call of `once` that the step made has an unknown outcome, unless it is being cancelled."""
-        if self.cancel or (row := unknown_call(self._journal)) is None:
+        if (self.cancel and not self.timed_out) or (row := unknown_call(self._journal)) is None:
             return None
         return block_call(self.fence, row, self.state, self.unfinished + 1, why or self._why_unknown(row))
 
@@ -142,6 +142,7 @@ class AtMostOnceAttempt(GeneratorAttempt):
     def _settle(self, task: Task) -> Any:
         """In place of the call: take the exchange over that was given for it, or raise the error."""
         assert self._resolution is not None
+        self.settled()
         if (error := self._resolution["error"]) is not None:
             self._resolution = None
             raise step_failure.restored(task.step, error)

@@ -16,6 +16,7 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.intents import intents, is_resolved
 from stepflow.engine.threads.deferred_signals import Interruption
 from stepflow.errors import Full, PauseRequested, StepflowError, Unavailable
 from stepflow.model import outcome as outcomes
@@ -24,7 +25,8 @@ from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Flow
-from stepflow.model.state import POSITION, State
+from stepflow.model.run_timeout import RunEnd
+from stepflow.model.state import ERROR, POSITION, RESOLVED, TIMED_OUT, State, Transition
 
 AttemptEffects = Generator[Member | Call, Any, Release | None]
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
@@ -67,6 +69,8 @@ class Attempt(ABC):
     failure: BaseException | None = None  # what user code raised last, until it is logged
     error: str = ""  # the stored form of the error that the last commit records
     rows: Sequence[JournalRow] = ()  # of the journal of the run
+    run_end: RunEnd | None = None  # when the run ends at the latest
+    timed_out: bool = False  # that is why it is to end, and no cancel
     state: State = field(init=False)
     _moved_at: float = field(init=False)
     _interrupted: bool = field(init=False, default=False)
@@ -129,6 +133,39 @@ class Attempt(ABC):
     def _cancel_call(self) -> None:
         if self.awaits and self.task is not None and not (self.at_most_once or self._kept_calls):
             self.task.cancel()
+
+    def limit_run(self, end: RunEnd) -> bool:
+        """The run ends at that time at the latest; whether that is still to come. If it has passed, the attempt ends the run, unless the outcome of a call is unknown."""
+        notes, self.run_end = self.state.transition.annotations, end
+        if self.cancel:
+            self.timed_out = TIMED_OUT in notes
+            return False
+        if any(not is_resolved(row, self.state) for row in intents(self.state, self.rows)):
+            return False
+        self.timed_out = self.clock.now() >= end.at
+        self.cancel = self.timed_out and RESOLVED not in notes  # else `settled` lets it end
+        return not self.timed_out
+
+    def settled(self) -> None:
+        """The outcome of a call is known that was not: a run whose time limit is over ends now."""
+        self.cancel = self.cancel or self.timed_out
+
+    def end_in_time(self) -> None:
+        """The time limit of the run is over: an async call is cancelled, a sync one goes on without its claim; one that is made at most once comes to its end."""
+        if not (self.cancel or self.paused):
+            self.timed_out = True
+            self.request_cancel()
+            if not (self.awaits or self.at_most_once or self._kept_calls):
+                self.interrupt()
+
+    def final(self, transition: Transition, status: str, error: str) -> Transition:
+        """The final transition; a run that is to end since its time limit is over fails, instead of being cancelled."""
+        final = outcomes.final(transition, status, error)
+        if status == "cancelled" and self.timed_out and self.run_end is not None:
+            final = outcomes.timed_out(transition, self.run_end, error)
+            status, error = "failed", final.annotations[ERROR]
+        self.ended, self.error = status, error
+        return final
 
     def interrupt(self) -> None:
         """End the attempt in its present call."""
@@ -231,6 +268,10 @@ class UnreadableAttempt(Attempt):
     def __attrs_post_init__(self) -> None:
         self.state, self._moved_at = self.record.state, self.clock.monotonic()
         self.cancel = self.cancel or self.claim.row.cancel
+
+    def limit_run(self, end: RunEnd) -> bool:  # noqa: ARG002
+        """A run that cannot be read stays as it is."""
+        return False
 
     @property
     def step(self) -> str:

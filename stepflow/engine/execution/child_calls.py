@@ -12,7 +12,7 @@ from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Record
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import EndedQuery
 from stepflow.drivers.port.store import Store
-from stepflow.engine.checks import checked_flow, checked_new_id
+from stepflow.engine.checks import checked_flow, checked_new_id, checked_run_timeout
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
@@ -21,6 +21,7 @@ from stepflow.engine.execution.topic_log import first_message
 from stepflow.errors import RunExists, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.family import PARENT
+from stepflow.model.run_timeout import with_end
 from stepflow.replay.branches import marked
 from stepflow.replay.child_effects import ChildEnd, FirstMessage, Message, NewRun, StartChildren
 from stepflow.replay.effects import Note
@@ -72,14 +73,15 @@ class ChildCalls:
         """
         try:
             checked_flow(effect.flow, "start_child")
-            labels, priority = {**effect.labels, **effect.family}, effect.priority
+            limit = checked_run_timeout(effect.flow, effect.run_timeout)
             for run in effect.runs:
                 checked_new_id(run.id)
         except StepflowError as problem:
             return problem
         left = {run.id: run for run in effect.runs}
         while True:
-            now = self.clock.now()
+            now, priority = self.clock.now(), effect.priority
+            labels = with_end({**effect.labels, **effect.family}, limit, now)
             parts = [
                 creation(effect.flow, run.text, run.digest, run.id, labels, now, priority, now) for run in left.values()
             ]

@@ -50,8 +50,8 @@ class Executor:
         if self._clock.virtual or not attempt.flow.inline:
             return run_on_loop(attempt, self)
         future: asyncio.Future[Release | None] = self.loop.create_future()
-        in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
-        push = self._pool.push_marked if in_threads or not self._pool.has_caller else self._pool.push
+        limited = attempt.flow.options.hung_after_s is not None or attempt.run_end is not None
+        push = self._pool.push_marked if self._in_threads or limited or not self._pool.has_caller else self._pool.push
         ThreadedAttempt(attempt, self.committer, self._pool, push, future)
         return future
 

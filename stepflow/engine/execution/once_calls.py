@@ -62,18 +62,22 @@ class OnceCalls(OnceRows):
         if found is not None:
             return self._found(key, found, function)
         intent = self._intent(key, function)
-        self._write_intent(intent)
+        self.attempt.hold_cancels(1)
         try:
-            value = fn(*args)
-        except BaseException as error:
-            self.used.discard(key)
-            if _has_ended(error):
-                self._write(_raised(intent, error))
-            else:
-                self.why[intent.key] = f"it was interrupted ({kind_of(error)})"
-            raise
-        row, value = self._row(key, function, value)
-        self._write(row)
+            self._write_intent(intent)
+            try:
+                value = fn(*args)
+            except BaseException as error:
+                self.used.discard(key)
+                if _has_ended(error):
+                    self._write(_raised(intent, error))
+                else:
+                    self.why[intent.key] = f"it was interrupted ({kind_of(error)})"
+                raise
+            row, value = self._row(key, function, value)
+            self._write(row)
+        finally:
+            self.attempt.hold_cancels(-1)
         return value
 
     async def acall(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -1,6 +1,6 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `lost`, `paused`, `hung`, `conflict`, `late`),
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `lost`, `paused`, `hung`, `timed_out`, `conflict`, `late`),
 `run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback
 as `exc_info`, unless it is an error of this library that no code of a user led to.
 """
@@ -80,6 +80,13 @@ def hung(attempt: Attempt, limit_s: float) -> None:
     """The attempt made no commit for longer than its flow allows: its claim is released."""
     text = "run %s: no commit for %g s, its claim is released"
     _log(logging.WARNING, "hung", attempt, text, attempt.state.id, limit_s)
+
+
+def timed_out(attempt: Attempt) -> None:
+    """The time limit of the run is over while this worker holds it."""
+    text = "run %s of flow %s did not end within its run_timeout: it is to end now, at %s"
+    run_id, flow, step = _names(attempt)
+    _log(logging.WARNING, "timed_out", attempt, text, run_id, flow, step)
 
 
 def late(attempt: Attempt, error: BaseException, step: str = "") -> None:

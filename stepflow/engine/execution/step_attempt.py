@@ -156,7 +156,7 @@ class StepAttempt(TransactedSteps):
         self._step.annotations = self.state.annotations  # with the trace, if the attempt was given one
         if not self.cancel and (unopened := self.unopened()):
             return unopened
-        if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
+        if self._journal and (self.timed_out or not self.cancel) and (blocked_again := self._meet_intent()):
             return blocked_again
         crashes = self.claim.row.crashes
         if crashes >= self.flow.options.max_crashes and not self.cancel:
@@ -210,8 +210,7 @@ class StepAttempt(TransactedSteps):
         if self._unfinished:
             transition = self._counted(transition, note)
         if self.cancel:
-            self.ended = "cancelled"
-            return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id), forget)
+            return self._commit(self.final(transition, "cancelled", note), changed, Dequeue(self.state.id), forget)
         if move.immediate and not self.lost:
             return self._commit(transition, changed, None, forget)
         if not move.tasks:
@@ -375,8 +374,7 @@ class StepAttempt(TransactedSteps):
         return None
 
     def _end(self, status: str, error: str = "") -> Member:
-        self.ended, self.error = status, error
-        return self._commit(outcomes.final(self.transition, status, error), None, Dequeue(self.state.id))
+        return self._commit(self.final(self.transition, status, error), None, Dequeue(self.state.id))
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)

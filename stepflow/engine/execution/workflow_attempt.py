@@ -41,6 +41,7 @@ from stepflow.model.state import (
     RESOLVED,
     REWOUND,
     STYLE,
+    TIMED_OUT,
     TOLD,
     TOPICS,
     UNWANTED,
@@ -238,6 +239,8 @@ class WorkflowAttempt(WorkflowThreads):
         }
         if self.cancel:
             kept.setdefault(CANCEL, str(self._cancelled_at or self.clock.now()))
+        if self.timed_out:
+            kept[TIMED_OUT] = "1"
         return kept
 
     def _suspended(self, found: Suspension) -> Transition:
@@ -253,11 +256,17 @@ class WorkflowAttempt(WorkflowThreads):
         return Transition(self.flow.name, notes)
 
     async def _end(self, status: str, error: str = "", text: str | None = None) -> Release | None:
+        before, over = self.transition, None
+        if status == "cancelled" and self.timed_out and self.run_end is not None:
+            over = outcomes.timed_out(
+                before, self.run_end, error, heard=bool(self.rows) or CANCEL in before.annotations
+            )
+            status, error = "failed", over.annotations[ERROR]
         if self.may_have_children:
             await self.children.canceller.cancel_children(self.state.id, failed=status == "failed")
         self.ended, self.error, state = status, error, self.state
-        epoch, before = self.claim.fence.epoch, self.transition
-        final = outcomes.completed(before) if status == "completed" else outcomes.final(before, status, error)
+        epoch = self.claim.fence.epoch
+        final = outcomes.completed(before) if status == "completed" else over or outcomes.final(before, status, error)
         if status == "failed" and self.may_have_children:  # a redrive looks for those that were cancelled
             final = final.with_notes(children=TOLD)
         if status == "failed" and (key := before.annotations.get(FAILED_CALL)):

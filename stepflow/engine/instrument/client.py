@@ -90,9 +90,10 @@ class CountingCanceller(Canceller):
         super().__init__(*parts)
         self._telemetry = telemetry
 
-    def _ended(self, record: Record) -> None:
-        super()._ended(record)
-        self._telemetry.ended(record.created.flow, "cancelled", record.created.created_at)
+    def _ended(self, record: Record, status: str) -> None:
+        super()._ended(record, status)
+        if status:
+            self._telemetry.ended(record.created.flow, status, record.created.created_at)
 
 
 @frozen

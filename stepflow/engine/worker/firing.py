@@ -1,4 +1,4 @@
-"""Firing: looks at the schedules that are due, and starts the runs of their ticks.
+"""Firing: looks at the schedules that are due, and starts the runs of their ticks; ends the runs whose time limit is over.
 
 Every worker of a namespace does that, for flows of any name. One commit makes the run and moves the schedule on, unless it
 was changed since: so each tick has one run, however many workers look and whenever one of them dies.
@@ -6,14 +6,15 @@ was changed since: so each tick has one run, however many workers look and whene
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import DueSummary, EndedQuery, RunQuery
-from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
+from stepflow.drivers.port.schedules import RUN_END, ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock, moment, utc_text
 from stepflow.engine.commit.committer import Committer
@@ -30,10 +31,14 @@ PAGE = 100
 # Until the next look at a schedule that this process cannot read, or fire: less than ticks may be late. It does not write that down: another
 # worker, which may have the key, or be of a newer version, looks at the schedule when it is due.
 BROKEN = 5 * SECOND
+HELD = SECOND  # until the next look at a run whose time limit is over, but which a worker holds
 
 
 class Firing:
-    """Fires the schedules of a namespace; `cancel` ends a run as cancelled, `delay_of` is the delay that will move a parked one on."""
+    """Fires the schedules of a namespace; `cancel` ends a run as cancelled, `delay_of` is the delay that will move a parked one on.
+
+    `time_out` ends the run of a row; False: look again later.
+    """
 
     def __init__(
         self,
@@ -43,9 +48,10 @@ class Firing:
         flows: Mapping[str, Flow[Any, Any]],
         cancel: Callable[[str], Awaitable[None]],
         delay_of: Callable[[Record], Awaitable[Delay | None]],
+        time_out: Callable[[ScheduleRow], Awaitable[bool]],
     ) -> None:
         self._store, self._clock, self._committer, self._flows = store, clock, committer, flows
-        self._cancel, self._delay_of = cancel, delay_of
+        self._cancel, self._delay_of, self._time_out = cancel, delay_of, time_out
         self._next = NEVER  # when the first schedule is due, as far as this worker knows
         self._ended: set[str] = set()  # schedules of which a run ended here
         self._failing: dict[str, int] = {}  # schedules that could not be fired here, and when to look at them again
@@ -76,9 +82,10 @@ class Firing:
         for schedule_id in sorted(self._ended.difference(row.id for row in rows)):
             rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
         self._ended.clear()
-        looked, failed, problem = False, dict[str, int](), None
+        rows = [row for row in rows if row.id not in self._failing]
+        looked, failed, problem = await self._time_out_all([row for row in rows if row.id.startswith(RUN_END)], now)
         for row in rows:
-            if row.id not in self._failing:
+            if not row.id.startswith(RUN_END):
                 try:
                     looked = await self._look(row) or looked
                 except Exception as error:  # noqa: BLE001 - raised below
@@ -91,6 +98,24 @@ class Firing:
         if problem is not None:
             raise problem
         return looked
+
+    async def _time_out_all(
+        self, rows: Sequence[ScheduleRow], now: int
+    ) -> tuple[bool, dict[str, int], Exception | None]:
+        """End the runs of these rows: whether there was one, when to look again at those that could not be ended, and an error if there was one."""
+        looked, later, problem = False, dict[str, int](), None
+        ended = await asyncio.gather(*map(self._time_out, rows), return_exceptions=True)
+        for row, found in zip(rows, ended, strict=True):
+            if isinstance(found, Exception):
+                later[row.id], problem = now + BROKEN, problem or found
+                log.error("run %s cannot be ended here now: %s", row.id.removeprefix(RUN_END), found)
+            elif isinstance(found, BaseException):
+                raise found
+            elif found:
+                looked = True
+            else:
+                later[row.id] = now + HELD
+        return looked, later, problem
 
     def _due(self, row: ScheduleRow) -> int:
         """When this worker shall look at it."""

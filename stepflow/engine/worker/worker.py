@@ -24,7 +24,7 @@ from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.threads.futures import end_of_cancelled, end_of_own_cancels, join_task
 from stepflow.engine.worker.blocks import Blocks
-from stepflow.engine.worker.early_ends import drop_all, give_up, interrupt_hung
+from stepflow.engine.worker.early_ends import RunAlarms, drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.idle_looks import MOST_UNKNOWN, SOON, IdleLooks
 from stepflow.engine.worker.journals import Rows, read_claims, read_journals
@@ -74,8 +74,9 @@ class Worker:
         self._redefinition, self._firing, self._wake, self._looks = redefinition, firing, asyncio.Event(), IdleLooks()
         self._loop, self.ended, self.guard = asyncio.get_running_loop(), Counter[str](), Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
-        self._lent, self._quarantine, self._turns = LentSlots(concurrency), Quarantine(), Turns()
+        self._lent, self._quarantine = LentSlots(concurrency), Quarantine()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turns, self._alarms = Turns(), RunAlarms(clock, self._loop)
         self._unreleased = UnreleasedClaims(store, clock, owner, lambda: {*self._held, *executions.ids})
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked, self._trusted_s = float("-inf"), 0.0  # when `next_due` was asked; how long the answer holds
@@ -242,8 +243,7 @@ class Worker:
             self._quarantine.due = await self._claim(definitions(self._flows), 1, suspects=True)
             if self._quarantine.due:
                 return True
-        self._next_due, more, taken = NEVER, False, 0
-        users = self._lent.users(self._held)
+        self._next_due, more, taken, users = NEVER, False, 0, self._lent.users(self._held)
         for flows, limit in quota(self._turns.order(self._flows, users), users, free):
             if (slots := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, slots, suspects=False))
@@ -284,8 +284,9 @@ class Worker:
             attempt = self._styles[flow.kind](flow, claim, record)
         except Exception as error:  # noqa: BLE001 - what is stored of the run cannot be read
             attempt = self._styles[UNREADABLE](flow, claim, record, failure=error)
-        attempt.rows = rows
-        attempt.stop, attempt.step_cancels = self._stopping, self._step_cancels
+        attempt.rows, attempt.stop, attempt.step_cancels = rows, self._stopping, self._step_cancels
+        if attempt.state.labels:
+            self._alarms.set(attempt)
         attempt.retry_commits = self._retry_commits and not self._stopping
         self._heartbeat.hurry()
         if not flow.inline:
@@ -338,6 +339,8 @@ class Worker:
             if release is not None:
                 self._unreleased.failed(release)
         finally:
+            if attempt.run_end is not None:
+                self._alarms.drop(attempt)
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
                 self._lent.drop(run_id)

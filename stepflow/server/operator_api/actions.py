@@ -15,6 +15,7 @@ from stepflow.errors import CodecError, StepflowError, UnknownFlow
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import LONGEST_KEY, Limit
+from stepflow.model.run_timeout import LONGEST_S, SHORTEST_S
 from stepflow.model.suggest import suggest
 from stepflow.server.namespaces import ServedEngine
 from stepflow.server.operator_api.filters import OwnPairs, When
@@ -55,6 +56,11 @@ class LimitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Limit(self.key, self.concurrency, rate=self.rate, per=self.per)
 
 
+RunTimeout = Annotated[
+    float, Meta(ge=SHORTEST_S, le=LONGEST_S, description="Seconds after which the run fails if it has not ended.")
+]
+
+
 class StartBody(Body, frozen=True, kw_only=True):
     """A new run. The same `id` and `input` again return the same run."""
 
@@ -67,6 +73,7 @@ class StartBody(Body, frozen=True, kw_only=True):
     limits: Annotated[list[LimitBody], Meta(max_length=10)] = field(default_factory=list)
     dedup_key: Text | None = None
     dedup_window: Annotated[float, Meta(ge=0.001, le=366 * 86_400, description="Seconds.")] = 300.0
+    run_timeout: RunTimeout | None = None
 
     def __post_init__(self) -> None:
         not_reserved(*self.labels)
@@ -163,6 +170,7 @@ async def start_run(call: OperatorCall) -> RunChanged:
     run = await call.engine.start(
         flow, given, id=body.id, labels=body.labels, at=body.at, priority=body.priority,
         limits=[one.limit() for one in body.limits], dedup_key=body.dedup_key, dedup_window=body.dedup_window,
+        run_timeout=body.run_timeout,
     )  # fmt: skip
     return await _changed(run)
 

@@ -89,6 +89,7 @@ def _facts(info: RunInfo) -> list[tuple[str, Any]]:
         ("updated", info.updated_at),
         ("goes on at", goes_on),
         ("times out at", info.deadline),
+        ("ends at the latest at", info.ends_at),
         ("attempt", info.attempt if info.attempt > 1 else None),
         ("owner", info.owner),
         ("priority", info.priority or None),

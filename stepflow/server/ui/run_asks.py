@@ -15,6 +15,7 @@ from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import RESERVED
 from stepflow.model.json_schema import json_schema
 from stepflow.model.lifecycle import Status
+from stepflow.model.run_timeout import LONGEST_S, SHORTEST_S
 from stepflow.model.state import Transition
 from stepflow.server.errors import Refusal
 from stepflow.server.ui.asks import Ask, to_made_run
@@ -162,17 +163,18 @@ async def _start_fields(view: View) -> Sequence[FormField]:
         FormField(name="id", label="id", hint="Left empty, it gets a new one. The same id and input again return the same run."),
         FormField(name="labels", label="labels", hint=f"name=value, several separated by blanks; {QUOTED}"),
         FormField(name="priority", label="priority", kind="whole", default="0", hint="Lower ones go first."),
+        FormField(name="run_timeout", label="run timeout", kind="number", nullable=True, hint="Seconds after which the run fails if it has not ended; left empty, that of its flow.", schema={"minimum": SHORTEST_S, "maximum": LONGEST_S}),
     )  # fmt: skip
 
 
 def _start_values(_view: View, form: FormData, fields: Sequence[FormField]) -> Mapping[str, Any]:
-    own, given = _apart(fields, "id", "labels", "priority")
+    own, given = _apart(fields, "id", "labels", "priority", "run_timeout")
     try:
         labels = labels_of(str(form.get("labels", "")))
     except StepflowError as error:
         raise wrong_fields(fields, {"labels": str(error)}) from None
-    value, priority = values_of((given, own[-1]), form)
-    made = {"input": value, "labels": labels, "priority": priority}
+    value, priority, run_timeout = values_of((given, *own[-2:]), form)
+    made = {"input": value, "labels": labels, "priority": priority, "run_timeout": run_timeout}
     return made | ({"id": str(form["id"])} if form.get("id") else {})
 
 

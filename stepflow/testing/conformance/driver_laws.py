@@ -24,6 +24,7 @@ from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
+from stepflow.testing.conformance.laws.run_timeouts import RunTimeoutLaws
 from stepflow.testing.conformance.laws.schedules import ScheduleLaws
 from stepflow.testing.conformance.laws.user_transactions import UserTransactionLaws
 from stepflow.testing.conformance.processes.races import RaceLaws
@@ -48,6 +49,7 @@ class DriverLaws(
     ChildLaws,
     ScheduleLaws,
     PauseLaws,
+    RunTimeoutLaws,
     UserTransactionLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

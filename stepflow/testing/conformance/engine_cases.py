@@ -11,6 +11,7 @@ from stepflow.testing.conformance.cases.iterators import IteratorCases
 from stepflow.testing.conformance.cases.matrix import MatrixCases
 from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
 from stepflow.testing.conformance.cases.recovery import RecoveryCases
+from stepflow.testing.conformance.cases.run_timeouts import RunTimeoutCases
 from stepflow.testing.conformance.cases.takeover import TakeoverCases
 from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.testing.conformance.cases.together import TogetherCases
@@ -34,5 +35,6 @@ class EngineCases(
     WorkflowCases,
     TopicCases,
     ChildCases,
+    RunTimeoutCases,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

@@ -12,6 +12,7 @@ are its tests of iterators, recovery, delays and drivers. Where stepflow promise
 - `workflows.py`: workflows that are replayed.
 - `children.py`: children of workflows that fail and are redriven.
 - `topics.py`: messages that are published while runs begin to wait for them.
+- `run_timeouts.py`: time limits of whole runs.
 - `kit.py`: what the cases share, above all `open_engine` and `Tracker`.
 
 A new case is a method of the class whose subject it has; `EngineCases` (`engine_cases.py`) inherits all of them.

@@ -13,6 +13,8 @@
 - `pruning.py`: law 22, pruning in pieces.
 - `children.py`: law 23, children and their parents.
 - `schedules.py`: law 24, schedules.
+- `pauses.py`: law 26, pauses of runs and flows.
+- `run_timeouts.py`: law 27, the time limits of runs.
 - `user_transactions.py`: law 25, functions of the user in a transaction of the store.
 
 A new law gets its number in the docstring of the port and at least one test named after it here or in `processes/`;

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hypothesis import strategies as st
 
 from stepflow.model.family import PARENT
+from stepflow.model.run_timeout import RUN_ENDS
 from stepflow.testing.conformance.kit import FLOW, awaiting, ended, going, polling
 
 IDS = tuple(f"r{number}" for number in range(6))
@@ -19,5 +20,13 @@ transitions = st.sampled_from(
 )
 exchanges = st.sampled_from([None, "[1]", '"ü"'])
 labels = st.sampled_from(
-    [{}, {"k": "v"}, {"k": "w", "t": "\x00"}, {PARENT: "r0"}, {PARENT: "r1", "k": "v"}]  # the last two are children
+    [
+        {},
+        {"k": "v"},
+        {"k": "w", "t": "\x00"},
+        {PARENT: "r0"},
+        {PARENT: "r1", "k": "v"},
+        {RUN_ENDS: "5 3"},
+        {RUN_ENDS: "9 7", PARENT: "r0"},
+    ]  # children, and time limits
 )

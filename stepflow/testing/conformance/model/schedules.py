@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from stepflow.drivers.port.commit import Commit, Fence, Write
-from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
+from stepflow.drivers.port.schedules import RUN_END, ScheduleChange, ScheduleQuery
 from stepflow.drivers.port.step import Member
 from stepflow.model.state import State
 from stepflow.testing.conformance.model.choices import FLOWS, ids, offsets, transitions
@@ -74,11 +74,14 @@ class ScheduleRules:
         self.same_schedules()
 
     def same_schedules(self) -> None:
-        """The schedules are the same, with the same versions, and so is the first due time."""
+        """The schedules are the same, with the same versions, and so is the first due time; the versions of ends of runs are revisions."""
 
         def call(side: Side) -> Any:
             store = side.session("main")
-            due = store.read(ScheduleQuery(until=self.now))
+            due = [
+                row._replace(version=side.rank(row.version)) if row.id.startswith(RUN_END) else row
+                for row in store.read(ScheduleQuery(until=self.now))
+            ]
             return store.read(ScheduleQuery()), due, store.next_due(FLOWS, self.now).schedule
 
         self.both(call)
