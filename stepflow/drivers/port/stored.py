@@ -92,6 +92,14 @@ def _with_problem(transition: Transition, labels: str, annotations: str) -> Tran
     return Unreadable(transition.to, transition.annotations, stored=transition.text, problem="; ".join(problems))
 
 
+def without_exchange(state: State) -> State:
+    """The State of a run whose exchange is missing: one that cannot be read."""
+    transition = state.transition
+    problem = "; ".join(filter(None, (transition.problem, "its stored exchange is missing")))
+    unreadable = Unreadable(transition.to, transition.annotations, stored=transition.text, problem=problem)
+    return state._replace(transition=unreadable)
+
+
 def in_order(rows: Iterable[T], key: Callable[[T], Any], *, reverse: bool = False) -> list[T]:
     """The rows by a key of several parts. Of a damaged row, a part may have another type: numbers are before texts, these before bytes."""
     rows = list(rows)

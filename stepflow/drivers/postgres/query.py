@@ -29,6 +29,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.port.stored import without_exchange
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.claim_starts import ClaimStarts
@@ -219,7 +220,11 @@ def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, R
     Its exchange is as it is stored.
     """
     *columns, rev, exchange, events, journaled = row
-    run_id, exchange = restored(row[0]), restored(exchange)
-    queued = queued or read_queue(columns[9:22])
-    found, parts = _events(run_id, events), parts_of(rev, exchange)
+    run_id, queued = restored(row[0]), queued or read_queue(columns[9:22])
+    found = _events(run_id, events)
+    if exchange is None:
+        record = read_record(columns, queued, "", found, journaled=journaled)
+        return run_id, record._replace(state=without_exchange(record.state))
+    exchange = restored(exchange)
+    parts = parts_of(rev, exchange)
     return run_id, read_record(columns, queued, exchange, found, journaled=journaled, parts=parts)

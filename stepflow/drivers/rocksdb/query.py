@@ -24,6 +24,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.port.stored import without_exchange
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import journal, pauses, schedules
 from stepflow.drivers.rocksdb import limits as control
@@ -147,6 +148,7 @@ class RocksdbReader:
         exchange, parts = texts.get(place, ""), parts_of(run.exchange_rev, stored.get(place, ""))
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
         state, row = run.state(), tables.row(run.id)
+        state = state if exchange else without_exchange(state)
         return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled, parts))
 
     def _tally(self, query: TallyQuery) -> list[Tally]:

@@ -42,7 +42,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
-from stepflow.drivers.port.stored import read_state
+from stepflow.drivers.port.stored import read_state, without_exchange
 from stepflow.drivers.port.tallied import Tallied
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
@@ -63,7 +63,9 @@ RUNS = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
 )
 LOAD = (
-    RUNS.format(more=", s.exchange_rev, (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
+    RUNS.format(
+        more=", s.exchange_rev, (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev AND h.id = s.id)"
+    )
     + " WHERE s.shard = ?1 AND s.rev > 0 AND s.id IN (VALUES {rows})"
 )
 PRUNED_IDS = (
@@ -71,6 +73,8 @@ PRUNED_IDS = (
     " AND s.id IN (VALUES {rows})"
 )
 TEXTS = "SELECT rev, exchange FROM stepflow_history WHERE rev IN (VALUES {rows})"
+# With the run: where the newest rows of the history are lost, their revisions are given to others.
+OWN_TEXTS = TEXTS.replace("rev, exchange", "id, rev, exchange")
 ANY_EVENT = "SELECT 1 FROM stepflow_events INDEXED BY stepflow_events_pending WHERE shard = ? AND taken = 0 LIMIT 1"
 EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
@@ -190,10 +194,11 @@ class SqliteReader:
         found = [run for run, _row in runs if run[0] is not None]
         ids = [run[0] for run in found]
         events, journaled = self._events(ids), SqliteJournal(self.connection, self.shard).journaled(ids)
-        texts = dict(many_rows(self.connection, TEXTS, [run[-1] for run in found]))
+        rows = many_rows(self.connection, OWN_TEXTS, [run[-1] for run in found])
+        texts = {(run_id, rev): text for run_id, rev, text in rows}
         return [
-            self._full(run[:9], row, run[-1], texts[run[-1]], events.get(run[0], ()), run[0] in journaled)
-            if run[-1] in texts
+            self._full(run[:9], row, run[-1], texts[run[0], run[-1]], events.get(run[0], ()), run[0] in journaled)
+            if (run[0], run[-1]) in texts
             else None
             for run, row in runs
         ]
@@ -203,11 +208,14 @@ class SqliteReader:
         run: Sequence[Any],
         row: QueueRow | None,
         rev: int,
-        stored: str,
+        stored: str | None,
         events: tuple[Event, ...],
         journaled: bool,
     ) -> Record:
-        """A record with the exchange that revision `rev` holds in its stored form."""
+        """A record with the exchange that revision `rev` holds in its stored form; None if it is missing."""
+        if stored is None:
+            record = _record(run, row, "", events, journaled)
+            return record._replace(state=without_exchange(record.state))
         if not stored or (len(stored) < SMALL and stored[0] != MARK):
             return _record(run, row, stored, events, journaled)
         return _record(run, row, self._whole(rev, stored), events, journaled, parts_of(rev, stored))
