@@ -82,8 +82,10 @@ class Firing:
         for schedule_id in sorted(self._ended.difference(row.id for row in rows)):
             rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
         self._ended.clear()
-        rows = [row for row in rows if row.id not in self._failing]
-        looked, failed, problem = await self._time_out_all([row for row in rows if row.id.startswith(RUN_END)], now)
+        looked, failed, problem = False, dict[str, int](), None
+        if rows := [row for row in rows if row.id not in self._failing]:
+            ends = [row for row in rows if row.id.startswith(RUN_END)]
+            looked, failed, problem = await self._time_out_all(ends, now)
         for row in rows:
             if not row.id.startswith(RUN_END):
                 try:
