@@ -79,9 +79,14 @@ def _admitted(
 
 def next_due(tables: RocksdbTables, flows: Mapping[str, str], now: int) -> int | None:
     """The earliest time when a worker of these flows may claim a row, as known at `now`."""
-    dues = [tables.partitions.next_due(flows, now)]
-    lines = [line for flow in flows for line in tables.partitions.lines(flow, now).items()]
+    best = tables.partitions.next_due(flows, now)
+    lines = [(flow, *line) for flow in flows for line in tables.partitions.lines(flow, now).items()]
     if lines:
-        seen = limit_usage(tables, [text for text, _head in lines], now)
-        dues += [due_of(head, text, seen, now) for text, head in lines]
-    return min((due for due in dues if due is not None), default=None)
+        seen = limit_usage(tables, [text for _flow, text, _head in lines], now)
+        dues = [(due, flow, text) for flow, text, head in lines if (due := due_of(head, text, seen, now)) is not None]
+        for due, flow, text in sorted(dues):
+            if best is not None and due >= best:
+                break
+            if not tables.partitions.is_empty(flow, text):
+                return due
+    return best

@@ -141,9 +141,17 @@ class Partitions:
         """The first `limit` rows of one flow with these limits; empty partitions are dropped."""
         known, kind = self._partitions[flow], (LIMITED, limits)
         found = sorted(self._first(sorted(known[kind].items()), now, limit, skip))[:limit]
-        if not found and all(partition.head(self._disk) is None for partition in known[kind].values()):
-            del known[kind]
+        if not found:
+            self.is_empty(flow, limits)
         return found
+
+    def is_empty(self, flow: str, limits: str) -> bool:
+        """Whether no row of a flow has these limits; their partitions are dropped then."""
+        known, kind = self._partitions[flow], (LIMITED, limits)
+        if any(partition.head(self._disk) is not None for partition in known[kind].values()):
+            return False
+        del known[kind]
+        return True
 
     def _first(
         self, partitions: list[tuple[int, RocksdbPartition]], now: int, limit: int, skip: Collection[str]

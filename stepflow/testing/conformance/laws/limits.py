@@ -23,6 +23,7 @@ from stepflow.testing.conformance.kit import (  # fmt: skip
     record,
     refused,
     step,
+    write,
 )
 
 ONE, TWO = dump([Limit("k", 1)]), dump([Limit("k", 2)])
@@ -126,6 +127,14 @@ class LimitLaws:
         assert taken(store, NOW + PERIOD) == "d"
         assert taken(store, NOW + PERIOD + 3) == ""
         assert taken(store, NOW + PERIOD + 4) == "ef"
+
+    def test_law_16_a_line_whose_runs_have_ended_is_due_at_no_time(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        created(store, "abcd", THREE)
+        assert taken(store) == "abc"
+        cancelled = write("d", record(store, "d").state.rev, ended("cancelled"))
+        make(store, cancelled._replace(unowned=("d",), queue=(Dequeue("d"),)))
+        assert store.next_due(FLOWS, NOW).next_due is None
 
     def test_law_16_a_run_that_has_begun_uses_no_rate_but_its_share(self, sessions: Sessions) -> None:
         store = sessions.session()
