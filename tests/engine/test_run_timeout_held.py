@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,8 +21,9 @@ from stepflow import (
     workflow,
 )
 from stepflow.drivers.port.commit import Owner
+from stepflow.model.durations import duration_text
 from tests.engine.flows import Order, chain, note
-from tests.engine.timed_runs import HOUR, WAIT_S, ended, waiting_flow
+from tests.engine.timed_runs import HOUR, WAIT_S, begun_in_time, ended, wait_for_end, waiting_flow
 
 
 def test_a_limit_of_runs_that_are_held_keeps_no_end_back(store):
@@ -82,15 +83,14 @@ def test_a_step_that_does_not_end_is_given_up(store, style):
     given = () if style in flows else (Order(),)
     with Engine(store) as engine:
         engine.register(flow)
-        run = engine.start(flow, *given, id="r", run_timeout=0.3)
         with engine.worker():
+            run, limit = begun_in_time(lambda limit: engine.start(flow, *given, run_timeout=limit), begun)
             with pytest.raises(RunFailed, match="run_timeout"):
                 run.result(timeout=WAIT_S)
-            assert begun.is_set()
             assert cancelled.is_set() is ("async" in style)
             go_on.set()
     with Engine(store) as engine:
-        info = ended(engine.get("r"), "the run did not end within 0.3 s, its run_timeout")
+        info = ended(engine.get(run.id), f"the run did not end within {duration_text(limit)}, its run_timeout")
         assert (info.crashes, made) == (0, [])
 
 
@@ -203,21 +203,17 @@ def test_a_call_that_is_made_at_most_once_comes_to_its_end(store, style):
     flow: Any = steps if style == "chain" else work
     with Engine(store) as engine:
         engine.register(flow)
-        run = engine.start(flow, *((Order(),) if style == "chain" else ()), id="r", run_timeout=0.2)
+        given = (Order(),) if style == "chain" else ()
         with engine.worker():
-            assert begun.wait(WAIT_S)
-            ends = run.info().ends_at
-            assert ends is not None
-            tick = threading.Event()
-            while datetime.now(UTC) < ends + timedelta(seconds=0.1):
-                tick.wait(0.01)
+            run, _limit = begun_in_time(lambda limit: engine.start(flow, *given, run_timeout=limit), begun)
+            wait_for_end(run)
             assert run.status() is Status.RUNNING
             go_on.set()
             with pytest.raises(RunFailed, match="run_timeout"):
                 run.result(timeout=WAIT_S)
         assert after == []
         if style == "chain":
-            assert engine.get(flow, "r").exchange().log == ["paid"]
+            assert engine.get(flow, run.id).exchange().log == ["paid"]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -227,6 +223,7 @@ def test_a_call_of_once_that_is_made_at_most_once_comes_to_its_end(store, is_asy
     def pay() -> int:
         begun.set()
         assert go_on.wait(WAIT_S)
+        log.append("paid")
         return 7
 
     async def apay() -> int:
@@ -234,27 +231,22 @@ def test_a_call_of_once_that_is_made_at_most_once_comes_to_its_end(store, is_asy
         return await asyncio.to_thread(pay)
 
     def step() -> None:
-        log.append(f"paid {current().once('pay', pay, at_most_once=True)}")
+        current().once("pay", pay, at_most_once=True)
 
     async def astep() -> None:
-        log.append(f"paid {await current().aonce('pay', apay, at_most_once=True)}")
+        await current().aonce("pay", apay, at_most_once=True)
         await asyncio.Event().wait()
 
     flow = named("x", Order).do("s", astep if is_async else step).do("n", lambda: log.append("next")).compile()
     with Engine(store) as engine:
         engine.register(flow)
-        run = engine.start(flow, Order(), run_timeout=0.3)
         with engine.worker():
-            assert begun.wait(WAIT_S)
-            ends = run.info().ends_at
-            assert ends is not None
-            tick = threading.Event()
-            while datetime.now(UTC) < ends + timedelta(seconds=0.1):
-                tick.wait(0.01)
+            run, _limit = begun_in_time(lambda limit: engine.start(flow, Order(), run_timeout=limit), begun)
+            wait_for_end(run)
             go_on.set()
             with pytest.raises(RunFailed, match="run_timeout"):
                 run.result(timeout=WAIT_S)
-    assert log == ["paid 7"]
+    assert log == ["paid"]
 
 
 @pytest.mark.parametrize("style", ["chain", "workflow"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,25 @@ def open_ends(session: Callable[[str], Store]) -> list[str]:
     """The runs that are to end at some time."""
     rows = session(f"reader {uuid4()}").read(ScheduleQuery(until=FAR))
     return [row.id[1:] for row in rows]
+
+
+def begun_in_time(start: Callable[[float], Run[Any]], begun: threading.Event) -> tuple[Run[Any], float]:
+    """A run of this limit in seconds that a worker has begun before its end; with a longer one where the machine is too busy for a short one."""
+    for limit in (0.3, 1.5, 6.0, 24.0):
+        run = start(limit)
+        while not begun.wait(0.01) and not run.status().final:
+            pass
+        if begun.is_set():
+            return run, limit
+    raise AssertionError("no run was begun before its end")
+
+
+def wait_for_end(run: Run[Any]) -> None:
+    """Wait until the time limit of the run, which is open, is over."""
+    ends, tick = run.info().ends_at, threading.Event()
+    assert ends is not None
+    while datetime.now(UTC) < ends + timedelta(seconds=0.1):
+        tick.wait(0.01)
 
 
 def ended(run: Run[Any], text: str = "the run did not end within 1 h, its run_timeout") -> RunInfo:
