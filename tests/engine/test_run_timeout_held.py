@@ -249,6 +249,32 @@ def test_a_call_of_once_that_is_made_at_most_once_comes_to_its_end(store, is_asy
     assert log == ["paid"]
 
 
+def test_a_sync_step_is_given_up_behind_its_call_of_once(store):
+    begun, paid, go_on, log = threading.Event(), threading.Event(), threading.Event(), list[str]()
+
+    def pay() -> None:
+        begun.set()
+        assert paid.wait(WAIT_S)
+        log.append("paid")
+
+    def step() -> None:
+        current().once("pay", pay, at_most_once=True)
+        assert go_on.wait(2 * WAIT_S)
+
+    flow = named("x", Order).do("s", step).do("n", lambda: log.append("next")).compile()
+    with Engine(store) as engine:
+        engine.register(flow)
+        with engine.worker():
+            run, _limit = begun_in_time(lambda limit: engine.start(flow, Order(), run_timeout=limit), begun)
+            wait_for_end(run)
+            assert run.status() is Status.RUNNING
+            paid.set()
+            with pytest.raises(RunFailed, match="run_timeout"):
+                run.result(timeout=WAIT_S)
+            go_on.set()
+    assert log == ["paid"]
+
+
 @pytest.mark.parametrize("style", ["chain", "workflow"])
 def test_an_unknown_outcome_stays_and_the_run_fails_once_it_is_known(store, clock, style):
     calls: list[str] = []

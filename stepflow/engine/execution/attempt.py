@@ -125,10 +125,12 @@ class Attempt(ABC):
             self._cancel_call()
 
     def hold_cancels(self, change: int) -> None:
-        """A call within a step that no cancel interrupts begins (1), or has ended (-1): a cancel that came meanwhile reaches the step then."""
+        """A call within a step that no cancel interrupts begins (1), or has ended (-1): a cancel that came meanwhile, or the end of the run, reaches the step then."""
         self._kept_calls += change
         if self.cancel:
             self._cancel_call()
+            if self.timed_out and self.task is not None:
+                self.task.get_loop().call_soon_threadsafe(self._give_up_call)
 
     def _cancel_call(self) -> None:
         if self.awaits and self.task is not None and not (self.at_most_once or self._kept_calls):
@@ -155,8 +157,12 @@ class Attempt(ABC):
         if not (self.cancel or self.paused):
             self.timed_out = True
             self.request_cancel()
-            if not (self.awaits or self.at_most_once or self._kept_calls):
-                self.interrupt()
+            self._give_up_call()
+
+    def _give_up_call(self) -> None:
+        """Let a sync call of a run whose time limit is over go on without its claim."""
+        if not (self.awaits or self.at_most_once or self._kept_calls):
+            self.interrupt()
 
     def final(self, transition: Transition, status: str, error: str) -> Transition:
         """The final transition; a run that is to end since its time limit is over fails, instead of being cancelled."""
