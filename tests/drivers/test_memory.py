@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Owner, Write
 from stepflow.drivers.port.queries import NotDueQuery
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
 from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.model.run_timeout import with_end
 from stepflow.model.state import State
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
 from stepflow.testing.conformance.kit import FLOW, NOW, awaiting, creation, ended, make, record, write
@@ -84,6 +86,26 @@ def test_what_ended_costs_a_count_of_what_waits_nothing() -> None:
     assert len(set(costs)) == 1
     make(store, write("0/0", rev(store, "0/0"), awaiting("news")))  # it goes on, without a queue row
     assert store.read(query) == [3, 0]
+    store.close()
+
+
+def test_a_look_at_what_is_due_costs_as_much_among_many_schedules_and_time_limits_as_among_some() -> None:
+    store: Any = MemoryDriver().connect("", Owner("one", "host", 1), NOW)
+    costs = []
+    for batch in range(3):
+        for number in range(100):
+            labels = with_end({}, 1000 + number, NOW)
+            make(store, creation(f"{batch}/{number}", labels=labels))
+            change = ScheduleChange(f"{batch}/{number}", 0, NOW + 2000 + number, "{}")
+            make(store, Commit(schedule=change))
+        assert store.next_due({}, NOW).schedule == NOW + 1000
+        for query in (ScheduleQuery("0/7"), ScheduleQuery(until=NOW + 1000, limit=1)):
+            assert len(store.read(query)) == 1
+        cost = calls_of(lambda: store.next_due({}, NOW))
+        cost += calls_of(lambda: store.read(ScheduleQuery("0/7")))
+        cost += calls_of(lambda: store.read(ScheduleQuery(until=NOW + 1000, limit=1)))
+        costs.append(cost)
+    assert len(set(costs)) == 1
     store.close()
 
 

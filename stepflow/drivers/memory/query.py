@@ -28,7 +28,7 @@ from stepflow.drivers.port.queries import (
     Tally,
     TallyQuery,
 )
-from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
+from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, Query
 from stepflow.model.lifecycle import status_of
 from stepflow.model.state import State
@@ -63,19 +63,11 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
         case PrunedQuery():
             return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
         case ScheduleQuery():
-            return _schedules(tables, query)
+            return tables.schedules.read(query)
         case PausedFlowsQuery():
             return [PausedFlowRow(flow, since) for flow, since in sorted(tables.paused_flows.items())]
         case OwnerQuery():
             return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
-
-
-def _schedules(tables: MemoryTables, query: ScheduleQuery) -> list[ScheduleRow]:
-    rows = [tables.schedules[key] for key in sorted(tables.schedules) if query.id is None or key == query.id]
-    if query.until is not None:
-        due = sorted((row.due, row.id, row) for row in rows if row.due is not None and row.due <= query.until)
-        return [row for _due, _id, row in due][: query.limit]
-    return [row for row in rows if query.id is not None or row.id > query.after][: query.limit]
 
 
 def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:

@@ -237,8 +237,7 @@ class MemoryStore(Store):
             lines += [(row.limits, row.due) for row in special]
             dues = [due for limits, head in lines if (due := due_of(head, limits, limit_usage, now)) is not None]
             suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
-            scheduled = min((r.due for r in self._tables.schedules.values() if r.due is not None), default=None)
-            first = min(dues, default=None)
+            first, scheduled = min(dues, default=None), self._tables.schedules.first()
             return DueSummary(first, suspects, held, self._memory.counters.head, schedule=scheduled)
 
     def _held(self, flows: Mapping[str, str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from stepflow.drivers.memory.delays import MemoryDelaysAndData
 from stepflow.drivers.memory.limits import MemoryLimits
 from stepflow.drivers.memory.queue import ReadyQueue
 from stepflow.drivers.memory.run import MemoryRun
+from stepflow.drivers.memory.schedules import MemorySchedules
 from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
@@ -38,7 +39,6 @@ from stepflow.drivers.port.rules import (
     publishes_of,
     schedules_of,
 )
-from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import Append, Member, Step, answer, ends_more, is_creation, whole
 from stepflow.errors import StepflowError
@@ -63,7 +63,7 @@ class MemoryTables:
         self.attached, self.control = MemoryDelaysAndData(), MemoryLimits()
         self.pruned: dict[str, PrunedId] = {}  # ids that are refused
         self.clearing = Lock()  # held while the log is filtered
-        self.schedules: dict[str, ScheduleRow] = {}
+        self.schedules = MemorySchedules()
         self.paused_flows: dict[str, int] = {}  # since when
         self.pending: dict[str, MemoryRun] = {}  # delays that have not fired, by the key of their queue row
 
@@ -237,11 +237,7 @@ class MemoryTables:
             self._delay(delay)
         for dedup in changes.reserves:
             self.control.reserved[dedup.key] = dedup
-        for schedule_id, scheduled in changes.scheduled.items():
-            if scheduled is None:
-                self.schedules.pop(schedule_id, None)
-            else:
-                self.schedules[schedule_id] = scheduled
+        self.schedules.write(changes.scheduled)
         for pause in changes.flow_pauses:
             if pause.paused:
                 self.paused_flows.setdefault(pause.flow, pause.at)
