@@ -51,7 +51,7 @@ class Output:
         if len(text) > LONGEST and sys.stdout.isatty():
             text = f"{text[:LONGEST]}… ({len(text):,} characters: --json has all of them)"
         if text:
-            self.line(f"{name:10}{text}")
+            self.line(f"{name:9} {text}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Print rows under their headings; `cell` formats each value."""

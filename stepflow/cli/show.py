@@ -74,7 +74,7 @@ def command(target: StoreTarget, run_id: str, limit: int, modules: tuple[str, ..
         ("updated", info.updated_at),
         ("due", None if info.owner else info.due),  # a claim keeps the time at which it was due
         ("times out", info.deadline),
-        ("ends at the latest", info.ends_at),
+        ("ends by", info.ends_at),
         ("unread", unread(info)),
         ("trace", info.trace_id),
         ("input", "" if info.input is None or info.status != "completed" else info.input),
