@@ -53,7 +53,7 @@ class Overlay:
     `by_prefix` are records that are looked for by prefix (events, journal rows), `gone` runs to be forgotten.
     """
 
-    __slots__ = ("below", "by_prefix", "gone", "head", "puts", "rows", "runs")
+    __slots__ = ("below", "by_prefix", "first_tick", "gone", "head", "puts", "rows", "runs")
 
     def __init__(self, below: Below, head: Head) -> None:
         self.below, self.head = below, head
@@ -62,6 +62,7 @@ class Overlay:
         self.puts: dict[bytes, bytes | None] = {}
         self.by_prefix: dict[bytes, bytes | None] = {}
         self.gone: set[str] = set()
+        self.first_tick: bytes | None = None  # the first key that it adds to the index of schedules
 
     def member(self) -> Overlay:
         """A layer over this one, to be absorbed or forgotten; the numbers of `head` are given for both."""
@@ -74,6 +75,12 @@ class Overlay:
         self.rows.update(member.rows)
         if member.by_prefix:
             self.by_prefix.update(member.by_prefix)
+        if member.first_tick is not None:
+            self.ticks(member.first_tick)
+
+    def ticks(self, key: bytes) -> None:
+        """A key is added to the index of schedules."""
+        self.first_tick = key if self.first_tick is None else min(key, self.first_tick)
 
     def run(self, run_id: str) -> RunRecord | None:
         """The run of that id, as this overlay leaves it."""

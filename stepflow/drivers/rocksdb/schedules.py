@@ -34,6 +34,7 @@ def write(overlay: Overlay, keys: Keys, changes: Changes) -> None:
             overlay.puts[key] = None
         if row is not None and (key := due_key(keys, row)) is not None:
             overlay.puts[key] = b""
+            overlay.ticks(key)
         overlay.puts[keys.schedules + text(schedule_id)] = None if row is None else dump(*row[1:])
 
 
@@ -48,7 +49,7 @@ def read(tables: RocksdbTables, query: ScheduleQuery) -> list[ScheduleRow]:
 def _rows(tables: RocksdbTables, query: ScheduleQuery) -> Iterator[ScheduleRow]:
     keys, disk = tables.keys, tables.disk
     if query.until is not None:
-        for key, _none in disk.scan(keys.ticks, keys.ticks + number(query.until + 1)):
+        for key, _none in disk.scan(tables.ticks_from, keys.ticks + number(query.until + 1)):
             row = get(tables, keys, read_text(key, len(keys.ticks) + NUMBER)[0])
             if row is not None:
                 yield row
@@ -58,6 +59,8 @@ def _rows(tables: RocksdbTables, query: ScheduleQuery) -> Iterator[ScheduleRow]:
 
 
 def first(tables: RocksdbTables) -> int | None:
-    """When the first schedule is due."""
-    found = next(tables.disk.scan(tables.keys.ticks, after(tables.keys.ticks)), None)
+    """When the first schedule is due; the next look begins there, behind the deleted rows that this one passed."""
+    stop = after(tables.keys.ticks)
+    found = next(tables.disk.scan(tables.ticks_from, stop), None)
+    tables.ticks_from = stop if found is None else found[0]
     return None if found is None else read_number(found[0], len(tables.keys.ticks))

@@ -44,6 +44,7 @@ class RocksdbTables:
         self.partitions = Partitions(disk, self.keys)
         self.has_pruned = next(disk.scan(self.keys.kept, after(self.keys.kept)), None) is not None  # ids may be refused
         self.paused_flows: set[str] | None = None  # None: to be read
+        self.ticks_from = self.keys.ticks  # the index of schedules has no key before this one
         self._recover()
 
     def _recover(self) -> None:
@@ -191,6 +192,8 @@ class RocksdbTables:
                 self.held[row.owner].add(key)
             elif row is not None:
                 self.partitions.added(row, kind_of(row), text(key))
+        if overlay.first_tick is not None:
+            self.ticks_from = min(self.ticks_from, overlay.first_tick)
         self._rows.update(overlay.rows)
         self._runs.update(overlay.runs)
         self._runs.update(dict.fromkeys(overlay.gone))
