@@ -209,3 +209,20 @@ def test_the_ids_of_schedules_cannot_be_those_of_ends(engine):
             engine.get_schedule(name)
         with pytest.raises(StepflowError, match="begins with a printable character"):
             engine.schedule(name, flow, Order(), every=HOUR)
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_a_run_that_no_worker_holds_at_its_end_is_counted_as_failed(engine, kind):
+    engine.register(flow := waiting_flow(kind))
+    for _ in range(3):
+        engine.start(flow, Order(), run_timeout=HOUR)
+    assert engine.run_until_idle(advance=True).failed == 3
+
+
+def test_a_tick_that_waits_for_a_run_starts_when_that_is_timed_out(engine, clock):
+    engine.register(flow := waiting_flow("event"))
+    began = clock.datetime()
+    schedule = engine.schedule("hourly", flow, Order(), every=HOUR, overlap="queue", run_timeout=timedelta(minutes=90))
+    engine.run_until_idle(advance=True, until=timedelta(hours=4))
+    runs = engine.runs(order="created", ascending=True)
+    assert [run.created_at - began for run in runs[:2]] == [HOUR, 2.5 * HOUR], schedule

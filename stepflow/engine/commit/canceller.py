@@ -24,7 +24,7 @@ from stepflow.errors import LostClaim, NotFound, RevMismatch, RunEnded, error_li
 from stepflow.model.family import LEAVE, ON_PARENT_END, PARENT, PARENT_FAILED
 from stepflow.model.outcome import failure
 from stepflow.model.run_timeout import end_of
-from stepflow.model.state import CANCEL
+from stepflow.model.state import CANCEL, State
 
 PAGE = 100  # children that are cancelled together
 log = logging.getLogger("stepflow")
@@ -66,8 +66,11 @@ class Canceller:
             self._ended(record, "cancelled")
             return
 
-    async def time_out(self, row: ScheduleRow) -> bool:
-        """End the run of this row, whose time limit is over; False while a worker holds the run, which ends it itself, or moved it on meanwhile."""
+    async def time_out(self, row: ScheduleRow) -> State | bool:
+        """End the run of this row, whose time limit is over; its State, or True if there is nothing to end.
+
+        False while a worker holds the run, which ends it itself, or moved it on meanwhile.
+        """
         stopped: list[PausedFlowRow] = await self._committer.call(self._store.read, PausedFlowsQuery())
         paused = {one.flow for one in stopped}
         (record,) = await self._committer.call(self._store.load, [row.id.removeprefix(RUN_END)])
@@ -89,6 +92,7 @@ class Canceller:
                     error_line(error.type, error.message), extra=names,
                 )  # fmt: skip
             self._ended(record, transition.status)
+            return commit.writes[0].state
         return True
 
     async def _is_in_call(self, run_id: str) -> bool:

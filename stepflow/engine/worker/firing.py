@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ HELD = SECOND  # until the next look at a run whose time limit is over, but whic
 class Firing:
     """Fires the schedules of a namespace; `cancel` ends a run as cancelled, `delay_of` is the delay that will move a parked one on.
 
-    `time_out` ends the run of a row; False: look again later.
+    `time_out` ends the run of a row; False: look again later. `ends` counts all runs that ended here, by their final status.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Firing:
         flows: Mapping[str, Flow[Any, Any]],
         cancel: Callable[[str], Awaitable[None]],
         delay_of: Callable[[Record], Awaitable[Delay | None]],
-        time_out: Callable[[ScheduleRow], Awaitable[bool]],
+        time_out: Callable[[ScheduleRow], Awaitable[State | bool]],
     ) -> None:
         self._store, self._clock, self._committer, self._flows = store, clock, committer, flows
         self._cancel, self._delay_of, self._time_out = cancel, delay_of, time_out
+        self.ends = Counter[str]()
         self._next = NEVER  # when the first schedule is due, as far as this worker knows
         self._ended: set[str] = set()  # schedules of which a run ended here
         self._failing: dict[str, int] = {}  # schedules that could not be fired here, and when to look at them again
@@ -65,7 +67,9 @@ class Firing:
         return self._next if ahead.next_due is None else min(self._next, ahead.next_due)
 
     def ended(self, state: State, status: str) -> None:
-        """A run was released, and if it ended with this status, or was parked: a tick of its schedule may wait for that."""
+        """A run was released, or timed out, and if it ended with this status, or was parked: a tick of its schedule may wait for that."""
+        if status:
+            self.ends[status] += 1
         if (status or state.parked) and SCHEDULE in state.labels:
             self._ended.add(state.labels[SCHEDULE])
 
@@ -79,20 +83,20 @@ class Firing:
         due = self._next <= now
         self._failing = {name: until for name, until in self._failing.items() if until > now}
         rows = await self._read(ScheduleQuery(until=now, limit=PAGE + len(self._failing))) if due else []
-        for schedule_id in sorted(self._ended.difference(row.id for row in rows)):
-            rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
-        self._ended.clear()
         looked, failed, problem = False, dict[str, int](), None
         if rows := [row for row in rows if row.id not in self._failing]:
             ends = [row for row in rows if row.id.startswith(RUN_END)]
             looked, failed, problem = await self._time_out_all(ends, now)
+            rows = [row for row in rows if not row.id.startswith(RUN_END)]
+        for schedule_id in sorted(self._ended.difference(self._failing, [row.id for row in rows])):
+            rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
+        self._ended.clear()
         for row in rows:
-            if not row.id.startswith(RUN_END):
-                try:
-                    looked = await self._look(row) or looked
-                except Exception as error:  # noqa: BLE001 - raised below
-                    failed[row.id], problem = now + BROKEN, problem or error
-                    log.error("schedule %s cannot be fired here now: %s", row.id, error)
+            try:
+                looked = await self._look(row) or looked
+            except Exception as error:  # noqa: BLE001 - raised below
+                failed[row.id], problem = now + BROKEN, problem or error
+                log.error("schedule %s cannot be fired here now: %s", row.id, error)
         if due or looked or failed:  # fails if it is the store that failed: then all of them are looked at again
             following = await self._read(ScheduleQuery(until=NEVER, limit=1 + len(self._failing) + len(failed)))
             self._failing |= failed
@@ -113,10 +117,12 @@ class Firing:
                 log.error("run %s cannot be ended here now: %s", row.id.removeprefix(RUN_END), found)
             elif isinstance(found, BaseException):
                 raise found
-            elif found:
-                looked = True
-            else:
+            elif found is False:
                 later[row.id] = now + HELD
+            else:
+                looked = True
+                if isinstance(found, State):
+                    self.ended(found, found.transition.status)
         return looked, later, problem
 
     def _due(self, row: ScheduleRow) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -72,7 +71,7 @@ class Worker:
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
         self._redefinition, self._firing, self._wake, self._looks = redefinition, firing, asyncio.Event(), IdleLooks()
-        self._loop, self.ended, self.guard = asyncio.get_running_loop(), Counter[str](), Guard("worker", MAX_SLEEP_S)
+        self._loop, self.ended, self.guard = asyncio.get_running_loop(), firing.ends, Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
         self._lent, self._quarantine = LentSlots(concurrency), Quarantine()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -348,10 +347,8 @@ class Worker:
             if limited or (release is None and not attempt.ended) or PARENT in attempt.state.labels:
                 self._next_due = 0  # a limit kept other runs back, a commit said when this run is due again, or a parent waited for it
             self._firing.ended(attempt.state, attempt.ended)
-            if attempt.ended:
-                self.ended[attempt.ended] += 1
-                if attempt.ended == Status.FAILED:
-                    run_log.failed(attempt)
+            if attempt.ended == Status.FAILED:
+                run_log.failed(attempt)
             self._notifier.run_changed(attempt.state.id)
             self._wake.set()
 
