@@ -15,7 +15,7 @@ from stepflow.drivers.port.journal import INTENT, ONCE, JournalRow
 from stepflow.model.state import ONCE_SINCE, POSITION, RESOLVED, STYLE, State, Transition
 from stepflow.replay.branches import MARK
 
-UNKNOWN = "null"  # the text of an intent of which nobody has told how its call ended
+UNKNOWN = "null"  # the text of an intent whose call has no known end
 
 
 def step_intent(step: str) -> str:
@@ -40,9 +40,14 @@ def is_of_function(transition: Transition) -> bool:
     return not (STYLE in transition.annotations or POSITION in transition.annotations)
 
 
+def is_intent(row: JournalRow) -> bool:
+    """Whether it is written before a call that is made at most once; a branch marks the kind of its rows."""
+    return row.kind.partition(MARK)[0] == INTENT
+
+
 def intents(state: State, rows: Iterable[JournalRow]) -> list[JournalRow]:
     """The intents among the rows of a run. Those of a flow function count no more when another commit has moved its State."""
-    return [row for row in rows if row.kind.partition(MARK)[0] == INTENT and _is_here(row, state)]
+    return [row for row in rows if is_intent(row) and _is_here(row, state)]
 
 
 def known_rows(state: State, rows: Iterable[JournalRow]) -> dict[str, JournalRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -18,7 +18,7 @@ from stepflow.drivers.port.schedules import RUN_END, ScheduleChange, ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.commit.pausing import is_intent
+from stepflow.engine.intents import is_intent
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.errors import LostClaim, NotFound, RevMismatch, RunEnded, error_line
 from stepflow.model.family import LEAVE, ON_PARENT_END, PARENT, PARENT_FAILED
@@ -66,39 +66,46 @@ class Canceller:
             self._ended(record, "cancelled")
             return
 
-    async def time_out(self, row: ScheduleRow) -> State | bool:
-        """End the run of this row, whose time limit is over; its State, or True if there is nothing to end.
+    async def time_out(self, rows: Sequence[ScheduleRow]) -> list[State | bool | BaseException]:
+        """End the runs of these rows, whose time limits are over: of each its State, True if there is nothing to end, or what the store said.
 
         False while a worker holds the run, which ends it itself, or moved it on meanwhile.
         """
+        ids = [row.id.removeprefix(RUN_END) for row in rows]
         stopped: list[PausedFlowRow] = await self._committer.call(self._store.read, PausedFlowsQuery())
-        paused = {one.flow for one in stopped}
-        (record,) = await self._committer.call(self._store.load, [row.id.removeprefix(RUN_END)])
-        in_call = record is not None and record.journaled and await self._is_in_call(record.state.id)
-        commit = _at_its_end(row, record, self._clock.now(), paused.__contains__, in_call=in_call)
+        records: list[Record | None] = await self._committer.call(self._store.load, ids)
+        called = await self._in_calls([one.state.id for one in records if one is not None and one.journaled])
+        now, paused = self._clock.now(), {one.flow for one in stopped}
+        ends = [
+            self._time_out(record, _at_its_end(row, record, now, paused, in_call=run_id in called))
+            for row, run_id, record in zip(rows, ids, records, strict=True)
+        ]
+        return await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _time_out(self, record: Record | None, commit: Commit | None) -> State | bool:
         if commit is None:
             return False
         try:
             await self._committer.submit(commit)
         except (LostClaim, RevMismatch):
             return False
-        if commit.writes and record is not None:
-            transition = commit.writes[0].state.transition
-            if transition.status:
-                error = failure(record.state.id, transition)
-                names = {"run_id": record.state.id, "flow": record.created.flow, "event": "failed"}
-                log.error(
-                    "run %s of flow %s failed: %s", record.state.id, record.created.flow,
-                    error_line(error.type, error.message), extra=names,
-                )  # fmt: skip
-            self._ended(record, transition.status)
-            return commit.writes[0].state
-        return True
+        if record is None or not commit.writes:
+            return True
+        state = commit.writes[0].state
+        if state.transition.status:
+            error = failure(state.id, state.transition)
+            names = {"run_id": state.id, "flow": record.created.flow, "event": "failed"}
+            line = error_line(error.type, error.message)
+            log.error("run %s of flow %s failed: %s", state.id, record.created.flow, line, extra=names)
+        self._ended(record, state.transition.status)
+        return state
 
-    async def _is_in_call(self, run_id: str) -> bool:
-        """Whether a call that is made at most once has begun, and has not ended."""
-        found: list[tuple[JournalRow, ...]] = await self._committer.call(self._store.read, JournalQuery((run_id,)))
-        return any(is_intent(row) for rows in found for row in rows)
+    async def _in_calls(self, ids: Sequence[str]) -> set[str]:
+        """Those of these runs in which a call that is made at most once has begun, and has not ended."""
+        if not ids:
+            return set()
+        found: list[tuple[JournalRow, ...]] = await self._committer.call(self._store.read, JournalQuery(tuple(ids)))
+        return {run_id for run_id, rows in zip(ids, found, strict=True) if any(map(is_intent, rows))}
 
     def _ended(self, record: Record, status: str) -> None:  # noqa: ARG002 - for what counts the ends
         """A run that no worker held has ended; a workflow may still undo what it did, then `status` is empty if its time limit was over."""
@@ -141,12 +148,12 @@ def _requested(record: Record) -> bool:
 
 
 def _at_its_end(
-    row: ScheduleRow, record: Record | None, now: int, is_paused: Callable[[str], bool], *, in_call: bool
+    row: ScheduleRow, record: Record | None, now: int, paused: Collection[str], *, in_call: bool
 ) -> Commit | None:
     """What to commit at the row of a run's end; None while a worker holds the run: it ends the run itself.
 
-    A run that is blocked stays so, one that is paused, or whose flow `is_paused`, too: whoever claims it after that sees its end. So is one
-    that was interrupted `in_call`, one that is made at most once: its outcome comes first.
+    A run that is blocked, or paused, or whose flow is one of those `paused`, stays so: the worker that claims it after that sees its end. So
+    does one that was interrupted `in_call`, in a call that is made at most once: its outcome comes first.
     """
     gone = Commit(schedule=ScheduleChange(row.id, row.version))
     if record is None:
@@ -160,6 +167,6 @@ def _at_its_end(
         return gone
     if place is not None and (place.blocked or (in_call and place.due <= now)):
         return gone
-    if (place is not None and place.paused) or in_call or is_paused(transition.to):
+    if (place is not None and place.paused) or in_call or transition.to in paused:
         return gone._replace(queue=(Enqueue(run_id, transition.to, now, SAME_PRIORITY),))
     return timed_out(record, end, now)

@@ -9,11 +9,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Committed, Enqueue, Fence
-from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.store import Store
+from stepflow.engine.intents import is_intent
 from stepflow.errors import PauseRequested, RunPaused
-from stepflow.replay.branches import MARK
 
 
 class WhilePaused(Committed):
@@ -65,11 +64,6 @@ def given_up(commit: Commit, refusal: PauseRequested, now: int) -> Commit:
 def _begins(commit: Commit) -> bool:
     """Whether it is made before a call that is made at most once."""
     return any(is_intent(row) for row in commit.journal)
-
-
-def is_intent(row: JournalRow) -> bool:
-    """Whether it is written before a call that is made at most once."""
-    return row.kind.partition(MARK)[0] == INTENT
 
 
 def _made(store: Store, commit: Commit, now: int) -> Any:

@@ -6,7 +6,6 @@ was changed since: so each tick has one run, however many workers look and whene
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,7 +37,7 @@ HELD = SECOND  # until the next look at a run whose time limit is over, but whic
 class Firing:
     """Fires the schedules of a namespace; `cancel` ends a run as cancelled, `delay_of` is the delay that will move a parked one on.
 
-    `time_out` ends the run of a row; False: look again later. `ends` counts all runs that ended here, by their final status.
+    `time_out` ends the runs of rows; False: look again later. `ends` counts all runs that ended here, by their final status.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Firing:
         flows: Mapping[str, Flow[Any, Any]],
         cancel: Callable[[str], Awaitable[None]],
         delay_of: Callable[[Record], Awaitable[Delay | None]],
-        time_out: Callable[[ScheduleRow], Awaitable[State | bool]],
+        time_out: Callable[[Sequence[ScheduleRow]], Awaitable[list[State | bool | BaseException]]],
     ) -> None:
         self._store, self._clock, self._committer, self._flows = store, clock, committer, flows
         self._cancel, self._delay_of, self._time_out = cancel, delay_of, time_out
@@ -110,8 +109,7 @@ class Firing:
     ) -> tuple[bool, dict[str, int], Exception | None]:
         """End the runs of these rows: whether there was one, when to look again at those that could not be ended, and an error if there was one."""
         looked, later, problem = False, dict[str, int](), None
-        ended = await asyncio.gather(*map(self._time_out, rows), return_exceptions=True)
-        for row, found in zip(rows, ended, strict=True):
+        for row, found in zip(rows, await self._time_out(rows) if rows else (), strict=True):
             if isinstance(found, Exception):
                 later[row.id], problem = now + BROKEN, problem or found
                 log.error("run %s cannot be ended here now: %s", row.id.removeprefix(RUN_END), found)
