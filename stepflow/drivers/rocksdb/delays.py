@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
 from stepflow.drivers.port.rules import delay_row
-from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.keys import BIAS, NUMBER, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import UNREADABLE, dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
@@ -21,7 +21,6 @@ from stepflow.model.state import State, Transition
 DELAYS, DATA = "delays", "data"  # the series of numbers
 PENDING, FIRED = b"0", b"1"
 LARGEST = 1 << 30  # bytes of a blob
-NUMBER = 8
 DIGITS = 18  # of an offset
 
 

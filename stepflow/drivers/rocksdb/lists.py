@@ -14,13 +14,12 @@ from stepflow.drivers.port.queries import ListKey, RunList, RunQuery
 from stepflow.drivers.rocksdb import pauses
 from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
 from stepflow.drivers.rocksdb.index_scan import common
-from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.keys import NUMBER, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, QueueRow, Status, status_of
 
 FEW = 1_000  # runs of the wanted statuses that are all looked at, rather than those with a label, or other open ones
 CHUNK = 64  # records read at once, so that commits do not wait for long
-NUMBER = 8
 GROUPS = {
     status.value: (*((status.value,) if status in WITHOUT_ROW else ()), *((LIVE,) if status in WITH_ROW else ()))
     for status in WITHOUT_ROW | WITH_ROW

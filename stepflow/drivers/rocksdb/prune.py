@@ -15,14 +15,13 @@ from attrs import define
 from stepflow.drivers.port.pruning import BYTES, PAGE, RUNS, Budget, Candidates, Pruned, PrunedId, own_of
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import delays_of, timed
-from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.keys import NUMBER, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.limits import ends, ends_of
 from stepflow.drivers.rocksdb.overlay import Below
 from stepflow.drivers.rocksdb.records import RunRecord, dump, parse, parse_revision
 from stepflow.drivers.rocksdb.revision_index import Finder
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
-NUMBER = 8
 BLOB = BYTES // 16  # counted for data, which are not read
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stepflow.drivers.rocksdb.disk import Disk
-from stepflow.drivers.rocksdb.keys import END, Change, Keys, after, number, read_number
+from stepflow.drivers.rocksdb.keys import END, NUMBER, Change, Keys, after, number, read_number
 from stepflow.drivers.rocksdb.overlay import Overlay
-
-NUMBER = 8
 
 Place = tuple[bytes, int]
 """A revision: the run's id as part of a key, and its rev."""

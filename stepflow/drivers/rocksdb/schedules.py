@@ -7,12 +7,10 @@ from itertools import islice
 
 from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
-from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.keys import NUMBER, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-
-NUMBER = 8
 
 
 def get(below: Below, keys: Keys, schedule_id: str) -> ScheduleRow | None:
