@@ -52,9 +52,7 @@ class Current:
     step: str = ""
     attempt: int = 1
     renewals: int = field(default=0, kw_only=True)  # how often the workflow has begun anew
-    passes: str = field(
-        default="", kw_only=True
-    )  # how often the loops around the step of a chain have begun anew, e.g. "2" or "0.1"
+    passes: str = field(default="", kw_only=True)  # the same of the loops around the step of a chain, e.g. "2" or "0.1"
     caller: Callable[[], StepCaller | None] | None = field(default=None, eq=False, repr=False)  # a weak reference
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
 

@@ -42,7 +42,7 @@ def read_queue(row: Sequence[Any]) -> QueueRow | None:
 
 def unreadable_cancel(cancel: object) -> str:
     """The text of a row whose cancel mark is damaged."""
-    return unreadable_row(f"its cancel mark {cancel!r:.80} is no number: somebody may have cancelled the run")
+    return unreadable_row(f"its cancel mark {cancel!r:.80} is no number: the run may have been cancelled")
 
 
 def read_event(row: tuple[Any, ...]) -> Event:

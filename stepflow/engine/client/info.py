@@ -207,13 +207,18 @@ def _info_of(record: Record, now: int, delay: Delay | None, paused: bool, dead: 
 
 
 def _cancel_requested(notes: Mapping[str, str], row: QueueRow | None) -> bool:
-    return (CANCEL in notes and TIMED_OUT not in notes) or (row is not None and row.cancel)
+    return _is_cancelled(notes) or (row is not None and row.cancel)
+
+
+def _is_cancelled(notes: Mapping[str, str]) -> bool:
+    """Whether a workflow undoes what it did because of a cancel, and not since its time limit is over."""
+    return CANCEL in notes and TIMED_OUT not in notes
 
 
 def _ends_at(state: State) -> datetime | None:
     """When the time limit of a run is over, which has not ended, and was not cancelled."""
     notes, end = state.transition.annotations, end_of(state.labels)
-    over = state.transition.status or (CANCEL in notes and TIMED_OUT not in notes)
+    over = state.transition.status or _is_cancelled(notes)
     return None if end is None or over else moment(end.at)
 
 

@@ -100,9 +100,8 @@ def at_position(record: Record, flow: StepFlow[Any], text: str, now: int) -> Com
     notes, before = {POSITION: text, NOTE: "moved here"}, record.state.transition.annotations
     here, there = (_loops_at(position) for position in (before.get(POSITION, "[]"), text))
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False)))
-    if passes := Passes(same).after(
-        before.get(PASSES, "")
-    ):  # it stays in the passes of the loops around both positions
+    # It stays in the passes of the loops around both positions.
+    if passes := Passes(same).after(before.get(PASSES, "")):
         notes[PASSES] = passes
     return due_now(record, Transition(flow.name, notes), now)
 

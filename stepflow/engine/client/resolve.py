@@ -43,7 +43,7 @@ def resolved(
 
 
 def unresolved(record: Record, rows: tuple[JournalRow, ...]) -> list[str]:
-    """What the calls of unknown outcome are called, those first of which nobody has told how they ended."""
+    """The names of the calls of unknown outcome, those without a resolution first."""
     state = record.state
     found = sorted(intents(state, rows), key=lambda one: is_resolved(one, state))
     return [_called(one, state) for one in found]

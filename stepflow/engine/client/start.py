@@ -55,10 +55,8 @@ class StartPlanner:
         self._clock, self._key = clock, options.dedup_key
         self._at = None if options.at is None else checked_at(options.at)
         self._labels, self._priority = checked_own_labels(options.labels), checked_priority(options.priority)
-        self._limits, self._timeout = (
-            dump(checked_limits(options.limits)),
-            checked_run_timeout(self._flow, options.run_timeout),
-        )
+        self._limits = dump(checked_limits(options.limits))
+        self._timeout = checked_run_timeout(self._flow, options.run_timeout)
         if options.dedup_key is not None:
             self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"
             self._window = microseconds(checked_window(options.dedup_window))

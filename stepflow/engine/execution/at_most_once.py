@@ -66,7 +66,7 @@ def block_call(fence: Fence, row: JournalRow, state: State, unfinished: int | No
     return block(fence, call or step, unfinished, why, step if call else "")
 
 
-def refuse_unknown(rows: Mapping[str, JournalRow]) -> None:
+def refuse_to_forget(rows: Mapping[str, JournalRow]) -> None:
     """Raise StepflowError if a call of `once` that a flow function made has not ended, or its outcome is unknown: no commit may forget its row."""
     if (row := unknown_call(rows)) is not None:
         raise StepflowError(

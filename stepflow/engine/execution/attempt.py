@@ -164,11 +164,11 @@ class Attempt(ABC):
         if not (self.awaits or self.at_most_once or self._kept_calls):
             self.interrupt()
 
-    def final(self, transition: Transition, status: str, error: str) -> Transition:
-        """The final transition; a run that is to end since its time limit is over fails, instead of being cancelled."""
+    def final(self, transition: Transition, status: str, error: str, *, heard: bool = False) -> Transition:
+        """The final transition; a run that is to end since its time limit is over fails, instead of being cancelled; `heard` by a workflow."""
         final = outcomes.final(transition, status, error)
         if status == "cancelled" and self.timed_out and self.run_end is not None:
-            final = outcomes.timed_out(transition, self.run_end, error)
+            final = outcomes.timed_out(transition, self.run_end, error, heard=heard)
             status, error = "failed", final.annotations[ERROR]
         self.ended, self.error = status, error
         return final

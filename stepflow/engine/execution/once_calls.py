@@ -86,9 +86,7 @@ class OnceCalls(OnceRows):
         function, found = self._begin("aonce", key, fn)
         if found is not None:
             return await self._afound(key, found, function)
-        if self.refusal is not None and isinstance(
-            self.refusal, LostClaim
-        ):  # a call beside found out: what this one did could not be recorded
+        if isinstance(self.refusal, LostClaim):  # a call beside found out: what this one did could not be recorded
             raise self.refusal
         if self._paused:
             await self._stop()

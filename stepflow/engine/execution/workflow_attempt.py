@@ -256,17 +256,14 @@ class WorkflowAttempt(WorkflowThreads):
         return Transition(self.flow.name, notes)
 
     async def _end(self, status: str, error: str = "", text: str | None = None) -> Release | None:
-        before, over = self.transition, None
-        if status == "cancelled" and self.timed_out and self.run_end is not None:
-            over = outcomes.timed_out(
-                before, self.run_end, error, heard=bool(self.rows) or CANCEL in before.annotations
-            )
-            status, error = "failed", over.annotations[ERROR]
+        before, state, epoch = self.transition, self.state, self.claim.fence.epoch
+        if status == "completed":
+            self.ended, self.error, final = status, error, outcomes.completed(before)
+        else:
+            final = self.final(before, status, error, heard=bool(self.rows) or CANCEL in before.annotations)
+            status, error = self.ended, self.error
         if self.may_have_children:
-            await self.children.canceller.cancel_children(self.state.id, failed=status == "failed")
-        self.ended, self.error, state = status, error, self.state
-        epoch = self.claim.fence.epoch
-        final = outcomes.completed(before) if status == "completed" else over or outcomes.final(before, status, error)
+            await self.children.canceller.cancel_children(state.id, failed=status == "failed")
         if status == "failed" and self.may_have_children:  # a redrive looks for those that were cancelled
             final = final.with_notes(children=TOLD)
         if status == "failed" and (key := before.annotations.get(FAILED_CALL)):

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.engine.clock import Clock
-from stepflow.engine.execution.at_most_once import refuse_unknown
+from stepflow.engine.execution.at_most_once import refuse_to_forget
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.states.executions import Executions
@@ -94,7 +94,7 @@ class FunctionRunner:
                     calls.end()
                 if ctx.id != at.lease.id:
                     raise _renamed(at)
-                refuse_unknown(at.lease.rows)
+                refuse_to_forget(at.lease.rows)
                 if type(command) is c.Execute:  # which is only a way to go on
                     following: StateCtx | Outcome = command.ctx
                 else:

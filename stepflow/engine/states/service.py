@@ -17,7 +17,7 @@ from stepflow.engine.checks import checked_at
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import to_its_end
-from stepflow.engine.execution.at_most_once import refuse_unknown
+from stepflow.engine.execution.at_most_once import refuse_to_forget
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.checksum import xxhash64
 from stepflow.engine.states.commit_of import build_commit
@@ -79,7 +79,7 @@ class StateService:
         if not (step.rev and step.epoch):
             member = whole_move(step, self._clock.now())
         elif mine.rows:
-            refuse_unknown(mine.rows)
+            refuse_to_forget(mine.rows)
             member = step.commit()._replace(forget=("",))
         try:
             done, cancelled = await to_its_end(self._committer.submit(member))
@@ -116,7 +116,7 @@ class StateService:
         while True:
             commit = build_commit(plan, mine, plan.now)
             if commit.forget:
-                refuse_unknown(mine.rows)
+                refuse_to_forget(mine.rows)
             try:
                 answer, cancelled = await to_its_end(self._committer.submit(step_of(commit) or commit))
                 done = committed_of(answer)
