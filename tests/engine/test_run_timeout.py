@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -23,6 +24,7 @@ from stepflow import (
     workflow,
 )
 from stepflow import flow as function
+from stepflow.drivers.port.store import Store
 from tests.engine.flows import Order, chain, note
 from tests.engine.timed_runs import HOUR, WAITS, ended, open_ends, waiting_flow
 
@@ -226,3 +228,26 @@ def test_a_tick_that_waits_for_a_run_starts_when_that_is_timed_out(engine, clock
     engine.run_until_idle(advance=True, until=timedelta(hours=4))
     runs = engine.runs(order="created", ascending=True)
     assert [run.created_at - began for run in runs[:2]] == [HOUR, 2.5 * HOUR], schedule
+
+
+def test_runs_whose_limits_are_over_at_the_same_time_are_read_together(engine, session, monkeypatch):
+    engine.register(flow := waiting_flow("event"))
+    for _ in range(40):
+        engine.start(flow, Order(), run_timeout=HOUR)
+    engine.run_until_idle()
+    kind, reads = type(session("reader")), Counter[str]()
+    read, load = kind.read, kind.load
+
+    def counted_read(self: Store, query: Any) -> Any:
+        reads[type(query).__name__] += 1
+        return read(self, query)
+
+    def counted_load(self: Store, ids: Any) -> Any:
+        reads["load"] += 1
+        return load(self, ids)
+
+    monkeypatch.setattr(kind, "read", counted_read)
+    monkeypatch.setattr(kind, "load", counted_load)
+    assert engine.run_until_idle(advance=True).failed == 40
+    assert reads["PausedFlowsQuery"] <= 2, reads
+    assert reads["load"] <= 2, reads
